@@ -1,0 +1,141 @@
+"""The core of kserve-integrations: transport and runtime codecs, free of any framework.
+
+Names are loaded when they are first used, so importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kserve_core._version import __version__
+
+if TYPE_CHECKING:
+    from kserve_core.calls import Call, Exchange, Flow, Parallel, Response, StreamCall, StreamExchange
+    from kserve_core.client import RuntimeClient, Transport
+    from kserve_core.credentials import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
+    from kserve_core.endpoint import Endpoint
+    from kserve_core.errors import (
+        AuthenticationError,
+        BadResponseError,
+        ConfigurationError,
+        ConnectTimeoutError,
+        ContextOverflowError,
+        EndpointConnectionError,
+        EndpointTimeoutError,
+        ErrorResponse,
+        InvalidRequestError,
+        KServeError,
+        ModelNotFoundError,
+        NameResolutionError,
+        NotFoundError,
+        NotReadyError,
+        PermissionDeniedError,
+        RateLimitError,
+        RedirectError,
+        RequestTooLargeError,
+        ResponseError,
+        ServerError,
+        StreamIdleError,
+        StreamInterrupted,
+        TLSError,
+        UnsupportedParameterError,
+    )
+    from kserve_core.http_transport import HttpTransport
+    from kserve_core.trust import InsecureConnectionWarning, Trust
+
+_MODULES = {
+    "calls": ("Call", "Exchange", "Flow", "Parallel", "Response", "StreamCall", "StreamExchange"),
+    "client": ("RuntimeClient", "Transport"),
+    "credentials": ("CallableToken", "EnvToken", "FileToken", "StaticToken", "TokenSource"),
+    "endpoint": ("Endpoint",),
+    "errors": (
+        "AuthenticationError",
+        "BadResponseError",
+        "ConfigurationError",
+        "ConnectTimeoutError",
+        "ContextOverflowError",
+        "EndpointConnectionError",
+        "EndpointTimeoutError",
+        "ErrorResponse",
+        "InvalidRequestError",
+        "KServeError",
+        "ModelNotFoundError",
+        "NameResolutionError",
+        "NotFoundError",
+        "NotReadyError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "RedirectError",
+        "RequestTooLargeError",
+        "ResponseError",
+        "ServerError",
+        "StreamIdleError",
+        "StreamInterrupted",
+        "TLSError",
+        "UnsupportedParameterError",
+    ),
+    "http_transport": ("HttpTransport",),
+    "trust": ("InsecureConnectionWarning", "Trust"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "__version__",
+    "AuthenticationError",
+    "BadResponseError",
+    "Call",
+    "CallableToken",
+    "ConfigurationError",
+    "ConnectTimeoutError",
+    "ContextOverflowError",
+    "Endpoint",
+    "EndpointConnectionError",
+    "EndpointTimeoutError",
+    "EnvToken",
+    "ErrorResponse",
+    "Exchange",
+    "FileToken",
+    "Flow",
+    "HttpTransport",
+    "InsecureConnectionWarning",
+    "InvalidRequestError",
+    "KServeError",
+    "ModelNotFoundError",
+    "NameResolutionError",
+    "NotFoundError",
+    "NotReadyError",
+    "Parallel",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "RedirectError",
+    "RequestTooLargeError",
+    "Response",
+    "ResponseError",
+    "RuntimeClient",
+    "ServerError",
+    "StaticToken",
+    "StreamCall",
+    "StreamExchange",
+    "StreamIdleError",
+    "StreamInterrupted",
+    "TLSError",
+    "TokenSource",
+    "Transport",
+    "Trust",
+    "UnsupportedParameterError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME.get(name)
+    if module is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,186 @@
+"""Runs a runtime's exchanges over a transport: single calls, flows of calls, and calls in parallel."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, closing
+from typing import Any, Generic, Protocol, TypeVar
+
+from kserve_core.calls import AnyCall, Exchange, Flow, Parallel, StreamExchange
+from kserve_core.endpoint import Endpoint
+from kserve_core.errors import KServeError
+from kserve_core.transports import EndpointTransport
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Transport(Protocol):
+    """What carries calls. Each transport takes its own kind of them (`Call` and `StreamCall` over HTTP)."""
+
+    def run(self, call: Any) -> Any:
+        """Sends a call and waits for its answer."""
+
+    async def arun(self, call: Any) -> Any:
+        """As `run`, from an event loop."""
+
+    def stream(self, call: Any) -> Generator[Any, None, None]:
+        """Sends a call and yields the pieces of its answer."""
+
+    def astream(self, call: Any) -> AsyncGenerator[Any, None]:
+        """As `stream`, from an event loop."""
+
+    def close(self) -> None:
+        """Closes what blocking calls hold open."""
+
+    async def aclose(self) -> None:
+        """Closes what this event loop's calls hold open, and what blocking calls do."""
+
+
+class RuntimeClient(Generic[R]):
+    """A runtime at an endpoint: the runtime makes exchanges, this runs them.
+
+    Safe to share between threads and event loops; pickles (connections are left behind).
+
+    Args:
+        endpoint: Where the runtime is.
+        runtime: The codec that makes the exchanges.
+        transport: What carries them all; HTTP or gRPC to the endpoint, by the kind of call, unless given.
+    """
+
+    def __init__(self, endpoint: Endpoint, runtime: R, *, transport: Transport | None = None) -> None:
+        self.endpoint = endpoint
+        self.runtime: R = runtime
+        if transport is None:
+            transport = EndpointTransport(endpoint)
+        self.transport: Transport = transport
+
+    def __repr__(self) -> str:
+        return f"RuntimeClient({self.endpoint!r}, {type(self.runtime).__name__})"
+
+    def run(self, exchange: Exchange[T]) -> T:
+        """Runs an exchange and returns its result.
+
+        Raises:
+            KServeError: What the exchange's calls raised and its flow did not handle.
+        """
+        if not isinstance(exchange, Generator):
+            return self.transport.run(exchange)  # type: ignore[no-any-return]
+        with closing(exchange):
+            return self._flow(exchange)
+
+    async def arun(self, exchange: Exchange[T]) -> T:
+        """As `run`, from an event loop."""
+        if not isinstance(exchange, Generator):
+            return await self.transport.arun(exchange)  # type: ignore[no-any-return]
+        with closing(exchange):
+            return await self._aflow(exchange)
+
+    def stream(self, exchange: StreamExchange[T]) -> Generator[T, None, None]:
+        """Runs an exchange and yields its pieces; close the generator to stop the server."""
+        call: Any = exchange
+        if isinstance(exchange, Generator):
+            with closing(exchange):
+                call = self._flow(exchange)
+        with closing(self.transport.stream(call)) as pieces:
+            yield from pieces
+
+    async def astream(self, exchange: StreamExchange[T]) -> AsyncGenerator[T, None]:
+        """As `stream`, from an event loop."""
+        call: Any = exchange
+        if isinstance(exchange, Generator):
+            with closing(exchange):
+                call = await self._aflow(exchange)
+        async with aclosing(self.transport.astream(call)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def close(self) -> None:
+        """Closes the connections of blocking calls."""
+        self.transport.close()
+
+    async def aclose(self) -> None:
+        """Closes the connections of this event loop and of blocking calls."""
+        await self.transport.aclose()
+
+    def _flow(self, flow: Flow[T]) -> T:
+        error: KServeError | None
+        value: Any
+        try:
+            step = next(flow)
+            while True:
+                error, value = None, None
+                try:
+                    value = self._parallel(step) if isinstance(step, Parallel) else self.transport.run(step)
+                except KServeError as exc:
+                    error = exc
+                step = flow.send(value) if error is None else flow.throw(error)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+    async def _aflow(self, flow: Flow[T]) -> T:
+        error: KServeError | None
+        value: Any
+        try:
+            step = next(flow)
+            while True:
+                error, value = None, None
+                try:
+                    if isinstance(step, Parallel):
+                        value = await self._aparallel(step)
+                    else:
+                        value = await self.transport.arun(step)
+                except KServeError as exc:
+                    error = exc
+                step = flow.send(value) if error is None else flow.throw(error)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+    def _parallel(self, step: Parallel[T]) -> list[T | KServeError]:
+        """Runs calls in worker threads; an unexpected exception stops those not yet begun."""
+
+        def work(index: int, call: AnyCall[T]) -> T | KServeError:
+            try:
+                result: T | KServeError = self.transport.run(call)
+            except KServeError as exc:
+                result = exc
+            if step.on_done is not None:
+                step.on_done(index)
+            return result
+
+        workers = max(1, min(step.limit, len(step.calls)))
+        if workers == 1:
+            return [work(index, call) for index, call in enumerate(step.calls)]
+        pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="kserve")
+        try:
+            futures = [pool.submit(work, index, call) for index, call in enumerate(step.calls)]
+            concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    async def _aparallel(self, step: Parallel[T]) -> list[T | KServeError]:
+        """Runs calls in tasks; cancelling this, or an unexpected exception, cancels them all."""
+        results: list[Any] = [None] * len(step.calls)
+        remaining = iter(enumerate(step.calls))
+
+        async def work() -> None:
+            for index, call in remaining:
+                try:
+                    results[index] = await self.transport.arun(call)
+                except KServeError as exc:
+                    results[index] = exc
+                if step.on_done is not None:
+                    step.on_done(index)
+
+        workers = max(1, min(step.limit, len(step.calls)))
+        tasks = [asyncio.ensure_future(work()) for _ in range(workers)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return results

@@ -1,0 +1,1 @@
+"""The wire formats: one codec per runtime, each free of I/O."""

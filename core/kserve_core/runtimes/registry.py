@@ -1,0 +1,57 @@
+"""Which runtimes there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from kserve_core.capabilities import Runtime
+from kserve_core.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeEntry:
+    """A runtime.
+
+    Attributes:
+        key: Its name in code and configuration.
+        title: Its name as people write it.
+        factory: Where its codec is, as `module:class`; imported when first used.
+    """
+
+    key: str
+    title: str
+    factory: str
+
+    def create(self, **options: Any) -> Runtime:
+        """Makes the codec; the options are its constructor's (`base_path`, `model`, ...)."""
+        module, _, attribute = self.factory.partition(":")
+        runtime: Runtime = getattr(import_module(module), attribute)(**options)
+        return runtime
+
+
+RUNTIMES: dict[str, RuntimeEntry] = {
+    entry.key: entry
+    for entry in (
+        RuntimeEntry("vllm", "vLLM", "kserve_core.runtimes.vllm:VLLMRuntime"),
+        RuntimeEntry("tgis", "TGIS", "kserve_core.runtimes.tgis:TGISRuntime"),
+    )
+}
+
+
+def get_runtime(key: str) -> RuntimeEntry:
+    """The runtime of a name, however it is capitalized.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    entry = RUNTIMES.get(key.lower())
+    if entry is None:
+        near = get_close_matches(key.lower(), RUNTIMES, n=1)
+        msg = f"There is no runtime {key!r}."
+        raise ConfigurationError(
+            msg, hint=f"{f'Did you mean {near[0]!r}? ' if near else ''}There are {', '.join(sorted(RUNTIMES))}."
+        )
+    return entry

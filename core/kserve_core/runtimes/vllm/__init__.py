@@ -1,0 +1,5 @@
+"""vLLM's OpenAI-compatible server."""
+
+from kserve_core.runtimes.vllm.runtime import VLLMRuntime
+
+__all__ = ["VLLMRuntime"]

@@ -1,0 +1,98 @@
+"""What happens between two chunks of a streamed answer; shared by the blocking and the async transport."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+from kserve_core import hints
+from kserve_core.calls import Decoder, Headers, StreamCall
+from kserve_core.deadline import Deadline
+from kserve_core.errors import BadResponseError, EndpointTimeoutError, KServeError, StreamIdleError, StreamInterrupted
+from kserve_core.failures import request_id
+
+T = TypeVar("T")
+
+
+class StreamReader(Generic[T]):
+    """Feeds one stream's decoder, keeps its deadline, and completes the errors that come up.
+
+    Until the first piece the call's time budget holds; from then on `idle_timeout` does, counted from when the next
+    piece is asked for, so the time its reader takes for a piece does not count.
+
+    Args:
+        call: The call.
+        idle_timeout: Seconds without a piece, or None.
+        deadline: The deadline of the connection's reads; moved as pieces come.
+        status: The answer's HTTP status.
+        headers: The answer's headers.
+        attempt: Which request of the call this is.
+    """
+
+    def __init__(
+        self,
+        call: StreamCall[T],
+        *,
+        idle_timeout: float | None,
+        deadline: Deadline,
+        status: int,
+        headers: Headers,
+        attempt: int,
+    ) -> None:
+        self.decoder: Decoder[T] = call.decoder()
+        self.ended = False
+        self._idle = idle_timeout
+        self._deadline = deadline
+        self._begun = False
+        self._status = status
+        self._headers = headers
+        self._attempt = attempt
+
+    def feed(self, chunk: bytes) -> Sequence[T]:
+        """The pieces that a chunk completes."""
+        pieces = self.decoder.feed(chunk)
+        if self.decoder.finished:
+            self.ended = True
+        elif not pieces and self._deadline.passed():
+            raise TimeoutError
+        return pieces
+
+    def finish(self) -> Sequence[T]:
+        """The body has ended: the pieces held back till now."""
+        self.ended = True
+        return self.decoder.close()
+
+    def wait(self) -> None:
+        """The next piece is being asked for: the idle limit counts from now."""
+        self._begun = True
+        self._deadline.set(self._idle)
+
+    def failed(self, exc: Exception, *, timed_out: bool, broken: bool) -> KServeError:
+        """The error for an exception, with what this stream knows added.
+
+        Args:
+            exc: The exception.
+            timed_out: Whether the deadline passed while reading.
+            broken: Whether the connection broke.
+        """
+        error: KServeError
+        if isinstance(exc, KServeError):
+            error = exc
+        elif timed_out and not self._begun:
+            msg = "The stream's first piece did not come within the time budget."
+            error = EndpointTimeoutError(msg, hint=hints.TIMEOUT)
+        elif timed_out:
+            error = StreamIdleError(f"The stream was silent for {self._idle:g} s.", hint=hints.IDLE)
+        elif broken:
+            error = StreamInterrupted("The connection broke in the middle of the stream.", hint=hints.TRUNCATED)
+        else:
+            error = BadResponseError("The server sent a stream that cannot be understood.", hint=hints.STRANGE)
+        error.partial_text = error.partial_text or self._text()
+        error.status = error.status or self._status
+        error.attempts = error.attempts or self._attempt
+        error.request_id = error.request_id or request_id(self._headers)
+        return error
+
+    def _text(self) -> str:
+        text: Any = self.decoder.partial_text
+        return text if isinstance(text, str) else ""
