@@ -1,0 +1,1 @@
+"""The rules that stand in for a model: shared by every wire."""

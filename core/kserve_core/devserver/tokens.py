@@ -1,0 +1,89 @@
+"""A small reversible tokenizer with a fixed vocabulary, so that counts agree everywhere.
+
+Ids: 0-255 single bytes, then the special tokens, then an optional space with two letters, then with three.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|image|>")
+END_OF_TEXT, START, END, IMAGE = range(256, 260)
+
+_TWO = 260
+_THREE = _TWO + 2 * 52 * 26
+VOCABULARY_SIZE = _THREE + 2 * 52 * 26 * 26
+
+_FIRST = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SPECIAL_IDS = {text.encode(): 256 + at for at, text in enumerate(SPECIAL)}
+_SPLIT = re.compile(b"|".join(map(re.escape, _SPECIAL_IDS)) + rb"| ?[A-Za-z][a-z]{1,2}|.", re.DOTALL)
+_SPLIT_PLAIN = re.compile(rb" ?[A-Za-z][a-z]{1,2}|.", re.DOTALL)
+
+
+class _Ids(dict[bytes, int]):
+    def __missing__(self, piece: bytes) -> int:
+        number = self[piece] = _number(piece)
+        return number
+
+
+class _Pieces(dict[int, bytes]):
+    def __missing__(self, number: int) -> bytes:
+        piece = self[number] = _piece(number)
+        return piece
+
+
+_ids = _Ids(_SPECIAL_IDS)
+_pieces = _Pieces({number: text for text, number in _SPECIAL_IDS.items()})
+
+
+def encode(text: str, *, special: bool = True) -> list[int]:
+    """Token ids of a text; `special` also finds the special tokens in it."""
+    ids = _ids
+    split = _SPLIT if special else _SPLIT_PLAIN
+    return [ids[piece] for piece in split.findall(text.encode("utf-8", "surrogatepass"))]
+
+
+def count(text: str) -> int:
+    """How many tokens a text has."""
+    return len(_SPLIT.findall(text.encode("utf-8", "surrogatepass")))
+
+
+def piece_of(number: int) -> bytes:
+    """The bytes of one token; nothing for an id outside the vocabulary."""
+    return _pieces[number] if 0 <= number < VOCABULARY_SIZE else b""
+
+
+def decode(numbers: Iterable[int]) -> str:
+    """The text of token ids."""
+    return b"".join(map(piece_of, numbers)).decode("utf-8", "replace")
+
+
+def raw_piece(number: int) -> str:
+    """A token the way a byte-level vocabulary writes it: a space shows as U+0120, a line break as U+010A."""
+    text = piece_of(number).decode("utf-8", "replace")
+    return text.replace(" ", "\u0120").replace("\n", "\u010a")
+
+
+def _number(piece: bytes) -> int:
+    if len(piece) == 1:
+        return piece[0]
+    space = piece[0] == 0x20
+    letters = piece[1:] if space else piece
+    value = (52 if space else 0) + _FIRST.index(letters[0])
+    for letter in letters[1:]:
+        value = value * 26 + letter - 97
+    return value + (_TWO if len(letters) == 2 else _THREE)
+
+
+def _piece(number: int) -> bytes:
+    if number < 256:
+        return bytes((number,))
+    size = 1 if number < _THREE else 2
+    value = number - (_TWO if size == 1 else _THREE)
+    tail = b""
+    for _ in range(size):
+        value, rest = divmod(value, 26)
+        tail = bytes((rest + 97,)) + tail
+    space, first = divmod(value, 52)
+    return (b" " if space else b"") + _FIRST[first : first + 1] + tail
