@@ -1,0 +1,93 @@
+"""KServe and Red Hat OpenShift AI inference endpoints as LangChain models.
+
+Every name below is imported from its module at first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kserve_core._version import __version__
+    from langchain_kserve._errors import (
+        AuthenticationError,
+        BadResponseError,
+        ConfigurationError,
+        ConnectTimeoutError,
+        ContextOverflowError,
+        EndpointConnectionError,
+        EndpointTimeoutError,
+        InvalidRequestError,
+        KServeError,
+        ModelNotFoundError,
+        NameResolutionError,
+        NotFoundError,
+        NotReadyError,
+        PermissionDeniedError,
+        RateLimitError,
+        RedirectError,
+        RequestTooLargeError,
+        ResponseError,
+        ServerError,
+        StreamIdleError,
+        StreamInterrupted,
+        TLSError,
+        UnsupportedParameterError,
+    )
+    from langchain_kserve.chat_models import ChatVLLM
+    from langchain_kserve.embeddings import VLLMEmbeddings
+    from langchain_kserve.llms import VLLM
+    from langchain_kserve.rerank import VLLMRerank
+
+__all__ = [
+    "AuthenticationError",
+    "BadResponseError",
+    "ChatVLLM",
+    "ConfigurationError",
+    "ConnectTimeoutError",
+    "ContextOverflowError",
+    "EndpointConnectionError",
+    "EndpointTimeoutError",
+    "InvalidRequestError",
+    "KServeError",
+    "ModelNotFoundError",
+    "NameResolutionError",
+    "NotFoundError",
+    "NotReadyError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "RedirectError",
+    "RequestTooLargeError",
+    "ResponseError",
+    "ServerError",
+    "StreamIdleError",
+    "StreamInterrupted",
+    "TLSError",
+    "UnsupportedParameterError",
+    "VLLM",
+    "VLLMEmbeddings",
+    "VLLMRerank",
+    "__version__",
+]
+
+_MODULES = {
+    "ChatVLLM": "langchain_kserve.chat_models",
+    "VLLM": "langchain_kserve.llms",
+    "VLLMEmbeddings": "langchain_kserve.embeddings",
+    "VLLMRerank": "langchain_kserve.rerank",
+    "__version__": "kserve_core._version",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(_MODULES.get(name, "langchain_kserve._errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
