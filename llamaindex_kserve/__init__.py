@@ -1,0 +1,93 @@
+"""KServe and Red Hat OpenShift AI inference endpoints as LlamaIndex models.
+
+Every name below is imported from its module at first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kserve_core._version import __version__
+    from kserve_core.errors import (
+        AuthenticationError,
+        BadResponseError,
+        ConfigurationError,
+        ConnectTimeoutError,
+        ContextOverflowError,
+        EndpointConnectionError,
+        EndpointTimeoutError,
+        InvalidRequestError,
+        KServeError,
+        ModelNotFoundError,
+        NameResolutionError,
+        NotFoundError,
+        NotReadyError,
+        PermissionDeniedError,
+        RateLimitError,
+        RedirectError,
+        RequestTooLargeError,
+        ResponseError,
+        ServerError,
+        StreamIdleError,
+        StreamInterrupted,
+        TLSError,
+        UnsupportedParameterError,
+    )
+    from llamaindex_kserve._errors import InvalidOutputError
+    from llamaindex_kserve.embeddings import VLLMEmbedding
+    from llamaindex_kserve.llms import VLLM
+    from llamaindex_kserve.rerank import VLLMRerank
+
+__all__ = [
+    "AuthenticationError",
+    "BadResponseError",
+    "ConfigurationError",
+    "ConnectTimeoutError",
+    "ContextOverflowError",
+    "EndpointConnectionError",
+    "EndpointTimeoutError",
+    "InvalidOutputError",
+    "InvalidRequestError",
+    "KServeError",
+    "ModelNotFoundError",
+    "NameResolutionError",
+    "NotFoundError",
+    "NotReadyError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "RedirectError",
+    "RequestTooLargeError",
+    "ResponseError",
+    "ServerError",
+    "StreamIdleError",
+    "StreamInterrupted",
+    "TLSError",
+    "UnsupportedParameterError",
+    "VLLM",
+    "VLLMEmbedding",
+    "VLLMRerank",
+    "__version__",
+]
+
+_MODULES = {
+    "InvalidOutputError": "llamaindex_kserve._errors",
+    "VLLM": "llamaindex_kserve.llms",
+    "VLLMEmbedding": "llamaindex_kserve.embeddings",
+    "VLLMRerank": "llamaindex_kserve.rerank",
+    "__version__": "kserve_core._version",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(_MODULES.get(name, "kserve_core.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
