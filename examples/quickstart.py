@@ -1,0 +1,232 @@
+"""Ask questions of a folder of Markdown: embed, retrieve, rerank, and stream the answer with its sources.
+
+The same pipeline twice, first as a LangChain chain and then as a LlamaIndex query engine. Without arguments it
+runs offline: an embedded stand-in endpoint answers, and the documents are this project's own.
+
+    python examples/quickstart.py
+    python examples/quickstart.py --docs ~/notes --question "How do I rotate the token?"
+    python examples/quickstart.py --base-url https://llm-demo.apps.example.com --api-key-file token --ca-cert ca.crt \
+        --embedding-base-url https://minilm-demo.apps.example.com --rerank-base-url https://bge-demo.apps.example.com
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kserve_core.errors import KServeError
+
+PROJECT = Path(__file__).resolve().parent.parent
+QUESTION = "How is a rotated token picked up?"
+SYSTEM = "Answer the question from the context alone, in one or two sentences. If it is not there, say so."
+TOP_K, TOP_N = 10, 3
+
+COLOR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def paint(text: str, code: str) -> str:
+    """Wraps text in an ANSI color when the output is a terminal."""
+    return f"\033[{code}m{text}\033[0m" if COLOR else text
+
+
+def say(text: str = "") -> None:
+    """Prints a line at once."""
+    print(text, flush=True)
+
+
+@dataclass
+class Endpoints:
+    """Constructor arguments for each of the three models."""
+
+    chat: dict[str, Any]
+    embedding: dict[str, Any]
+    rerank: dict[str, Any] | None
+
+
+def load_markdown(folder: Path) -> list[tuple[str, str]]:
+    """Reads every Markdown file under a folder.
+
+    Returns:
+        Pairs of the path relative to the folder and the text.
+
+    Raises:
+        SystemExit: If there is none.
+    """
+    if folder == PROJECT:  # our own documentation, not whatever else lies in a checkout
+        paths = [*sorted(folder.glob("*.md")), *sorted((folder / "docs").glob("**/*.md"))]
+    else:
+        paths = sorted(folder.glob("**/*.md"))
+    texts = [(str(path.relative_to(folder)), path.read_text("utf-8", "replace")) for path in paths]
+    if not texts:
+        sys.exit(f"No Markdown files under {folder}. Name another folder with --docs.")
+    return texts
+
+
+def with_langchain(endpoints: Endpoints, texts: list[tuple[str, str]], question: str) -> None:
+    """The pipeline as a LangChain chain."""
+    from langchain_core.documents import Document
+    from langchain_core.output_parsers import StrOutputParser
+    from langchain_core.prompts import ChatPromptTemplate
+    from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+    from langchain_core.vectorstores import InMemoryVectorStore
+    from langchain_text_splitters import MarkdownTextSplitter
+
+    from langchain_kserve import ChatVLLM, VLLMEmbeddings, VLLMRerank
+
+    splitter = MarkdownTextSplitter(chunk_size=700, chunk_overlap=0)
+    chunks = splitter.split_documents([Document(text, metadata={"source": name}) for name, text in texts])
+    store = InMemoryVectorStore(VLLMEmbeddings(**endpoints.embedding, show_progress_bar=True))
+    store.add_documents(chunks)
+    say(f"{len(chunks)} passages from {len(texts)} files embedded.")
+
+    reranker = VLLMRerank(**endpoints.rerank, top_n=TOP_N) if endpoints.rerank else None
+
+    def find(query: str) -> list[Document]:
+        found = store.similarity_search(query, k=TOP_K if reranker else TOP_N)
+        return list(reranker.compress_documents(found, query)) if reranker else found
+
+    def as_context(found: list[Document]) -> str:
+        return "\n\n".join(document.page_content for document in found)
+
+    prompt = ChatPromptTemplate.from_messages(
+        [("system", SYSTEM), ("human", "Context:\n{context}\n\nQuestion: {question}")]
+    )
+    answer = (
+        RunnablePassthrough.assign(context=lambda row: as_context(row["documents"]))
+        | prompt
+        | ChatVLLM(**endpoints.chat, temperature=0)
+        | StrOutputParser()
+    )
+    chain = {"question": RunnablePassthrough(), "documents": RunnableLambda(find)} | RunnablePassthrough.assign(
+        answer=answer
+    )
+
+    sources: list[Document] = []
+    for piece in chain.stream(question):
+        sources = piece.get("documents", sources)
+        print(piece.get("answer", ""), end="", flush=True)
+    say()
+    show_sources(
+        (str(found.metadata["source"]), found.metadata.get("relevance_score"), found.page_content) for found in sources
+    )
+
+
+def with_llamaindex(endpoints: Endpoints, texts: list[tuple[str, str]], question: str) -> None:
+    """The pipeline as a LlamaIndex query engine."""
+    from llama_index.core import Document, VectorStoreIndex
+    from llama_index.core.node_parser import MarkdownNodeParser
+
+    from llamaindex_kserve import VLLM, VLLMEmbedding, VLLMRerank
+
+    index = VectorStoreIndex.from_documents(
+        [Document(text=text, metadata={"source": name}) for name, text in texts],
+        embed_model=VLLMEmbedding(**endpoints.embedding),
+        transformations=[MarkdownNodeParser()],
+        show_progress=True,
+    )
+    engine = index.as_query_engine(
+        llm=VLLM(**endpoints.chat, temperature=0),
+        streaming=True,
+        similarity_top_k=TOP_K if endpoints.rerank else TOP_N,
+        node_postprocessors=[VLLMRerank(**endpoints.rerank, top_n=TOP_N)] if endpoints.rerank else [],
+    )
+    response = engine.query(question)
+    for token in response.response_gen:
+        print(token, end="", flush=True)
+    say()
+    show_sources((str(hit.metadata["source"]), hit.score, hit.text) for hit in response.source_nodes)
+
+
+def show_sources(rows: Any) -> None:
+    """Prints each source's file, score and first words."""
+    for number, (name, score, text) in enumerate(rows, 1):
+        start = " ".join(text.split())[:70]
+        mark = f"{score:.2f}" if isinstance(score, float) else "    "
+        say(f"  {paint(f'[{number}]', '36')} {mark}  {name}  {paint(start + ' …', '2')}")
+
+
+@contextlib.contextmanager
+def endpoints_for(args: argparse.Namespace) -> Iterator[Endpoints]:
+    """The endpoints the arguments name, or an embedded one for as long as the context lasts."""
+    connection = {
+        "api_key": Path(args.api_key_file) if args.api_key_file else args.api_key,
+        "ca_cert": args.ca_cert,
+        "verify": not args.insecure,
+        "max_retries": args.max_retries,
+    }
+    if args.base_url or os.environ.get("KSERVE_BASE_URL"):
+        say(f"Endpoint: {args.base_url or os.environ['KSERVE_BASE_URL']}\n")
+        embedding_url = args.embedding_base_url or args.base_url
+        yield Endpoints(
+            chat={**connection, "base_url": args.base_url, "model": args.model},
+            embedding={**connection, "base_url": embedding_url, "model": args.embedding_model},
+            rerank=None
+            if args.no_rerank
+            else {
+                **connection,
+                "base_url": args.rerank_base_url or embedding_url,
+                "model": args.rerank_model,
+            },
+        )
+        return
+    from kserve_core.devserver import DevServer
+
+    with DevServer(pace=0.02) as server:
+        say(f"No --base-url: an embedded stand-in endpoint answers at {server.url} (rules, no weights).\n")
+        same = {"base_url": server.url, "api_key": "not-needed-here"}
+        yield Endpoints(chat=dict(same), embedding=dict(same), rerank=None if args.no_rerank else dict(same))
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--docs", type=Path, default=PROJECT, help="folder of Markdown (default: this project's own)")
+    parser.add_argument("--question", default=QUESTION)
+    parser.add_argument("--framework", choices=["langchain", "llamaindex", "both"], default="both")
+    group = parser.add_argument_group("a real endpoint (default: an embedded one)")
+    group.add_argument("--base-url", help="chat endpoint; KSERVE_BASE_URL")
+    group.add_argument("--embedding-base-url", help="embedding endpoint, where it is another one")
+    group.add_argument("--rerank-base-url", help="rerank endpoint, where it is another one")
+    group.add_argument("--model", help="left out: the one the endpoint serves")
+    group.add_argument("--embedding-model")
+    group.add_argument("--rerank-model")
+    group.add_argument("--api-key", help="bearer token; KSERVE_API_KEY")
+    group.add_argument("--api-key-file", help="file that holds the token, read again when it changes")
+    group.add_argument("--ca-cert", help="certificate authority of the endpoint (PEM file); KSERVE_CA_CERT")
+    group.add_argument("--insecure", action="store_true", help="do not check the certificate")
+    group.add_argument("--no-rerank", action="store_true")
+    group.add_argument("--max-retries", type=int, default=2)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the pipelines; returns the exit status."""
+    args = parse(argv)
+    try:
+        texts = load_markdown(args.docs.expanduser().resolve())
+        with endpoints_for(args) as endpoints:
+            for name, run in (("LangChain", with_langchain), ("LlamaIndex", with_llamaindex)):
+                if args.framework not in {"both", name.lower()}:
+                    continue
+                began = time.perf_counter()
+                say(paint(f"── {name} " + "─" * (60 - len(name)), "1;34"))
+                say(f"{paint('Question:', '1')} {args.question}")
+                run(endpoints, texts, args.question)
+                say(paint(f"  {time.perf_counter() - began:.1f} s\n", "2"))
+    except KServeError as error:
+        say(f"\n{paint('Failed:', '1;31')} {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
