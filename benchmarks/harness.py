@@ -82,9 +82,8 @@ def report(case: Case) -> list[str]:
             ratio = contestant.cost / sum(costs[name] for name in floors)
             verdict = "met" if ratio <= factor else "**missed**"
             bar = f"{ratio:.2f} × ({' + '.join(floors)}), aim {factor}: {verdict}"
-        lines.append(
-            f"| {contestant.name} | {contestant.cost * 1e6:.1f} | {contestant.cost / costs[case.reference]:.2f} | {bar} |"
-        )
+        ratio_to_reference = contestant.cost / costs[case.reference]
+        lines.append(f"| {contestant.name} | {contestant.cost * 1e6:.1f} | {ratio_to_reference:.2f} | {bar} |")
     return [*lines, ""]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from kserve_core.calls import Call, Exchange, Flow, Parallel, Response
+from kserve_core.calls import AnyCall, Call, Exchange, Flow, GrpcCall, Parallel
 from kserve_core.capabilities import (
     EmbeddingRequest,
     EmbeddingRuntime,
@@ -83,7 +83,7 @@ def embed_all(
         return EmbeddingResult([])
     name = yield from runtime.resolve_model(model)
 
-    def request(start: int, stop: int) -> Call[EmbeddingResult]:
+    def request(start: int, stop: int) -> AnyCall[EmbeddingResult]:
         return runtime.embed(
             EmbeddingRequest(
                 texts=texts[start:stop],
@@ -232,7 +232,7 @@ def _run(
     waiting = batches
     limit = batches[0][1] - batches[0][0]
     width = concurrency
-    if len(waiting) == 1 or not isinstance(request(*waiting[0]), Call):
+    if len(waiting) == 1 or not isinstance(request(*waiting[0]), (Call, GrpcCall)):
         width = 1
     while waiting:
         now, waiting = waiting[:width], waiting[width:]
@@ -264,7 +264,7 @@ def _round(
     calls = [
         _counted(exchange, stop - start, on_progress)
         for exchange, (start, stop) in zip(exchanges, batches, strict=True)
-        if isinstance(exchange, Call)
+        if isinstance(exchange, (Call, GrpcCall))
     ]
     if len(calls) == len(exchanges) > 1:
         outcomes: list[T | KServeError] = yield Parallel(calls=calls, limit=concurrency)
@@ -279,7 +279,7 @@ def _round(
 
 def _one(exchange: Exchange[T]) -> Flow[T | KServeError]:
     try:
-        if isinstance(exchange, Call):
+        if isinstance(exchange, (Call, GrpcCall)):
             answer: T = yield exchange
             return answer
         return (yield from exchange)
@@ -287,13 +287,14 @@ def _one(exchange: Exchange[T]) -> Flow[T | KServeError]:
         return error
 
 
-def _counted(call: Call[T], size: int, on_progress: ProgressCallback | None) -> Call[T]:
+def _counted(call: AnyCall[T], size: int, on_progress: ProgressCallback | None) -> AnyCall[T]:
     """The call, telling of its answer as soon as it is read."""
     if on_progress is None:
         return call
+    read_answer: Callable[[Any], T] = call.read
 
-    def read(response: Response) -> T:
-        answer = call.read(response)
+    def read(response: Any) -> T:
+        answer = read_answer(response)
         on_progress(size)
         return answer
 

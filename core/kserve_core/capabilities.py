@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from kserve_core.calls import Call, Exchange, Flow, StreamExchange
+from kserve_core.calls import AnyCall, Exchange, Flow, StreamExchange
 from kserve_core.types import (
     ChatDelta,
     ChatResult,
@@ -186,7 +186,7 @@ class TextRuntime(Protocol):
 class EmbeddingRuntime(Protocol):
     """Turns texts into vectors; `kserve_core.batching.embed_all` cuts a long list into such requests."""
 
-    def embed(self, request: EmbeddingRequest) -> Call[EmbeddingResult]:
+    def embed(self, request: EmbeddingRequest) -> AnyCall[EmbeddingResult]:
         """One batch. The model must be known; see `resolve_model`."""
 
     def resolve_model(self, model: str | None = None) -> Flow[str | None]:
@@ -218,7 +218,9 @@ class SimilarityRuntime(Protocol):
 class TokenizerRuntime(Protocol):
     """Counts tokens exactly as the served model does."""
 
-    def tokenize(self, text: str, *, model: str | None = None, add_special_tokens: bool = True) -> Exchange[Tokenization]:
+    def tokenize(
+        self, text: str, *, model: str | None = None, add_special_tokens: bool = True
+    ) -> Exchange[Tokenization]:
         """The tokens of a text."""
 
     def tokenize_messages(self, request: ChatRequest) -> Exchange[Tokenization]:

@@ -45,6 +45,7 @@ class Sending:
         self.attempt = 0
         self.token: str | None = None
         self._headers = self._fixed_headers()
+        self._request_id = self._headers.get("x-request-id")
 
     def request(self, send: Send) -> Request:
         """The request of one attempt."""
@@ -77,7 +78,13 @@ class Sending:
             status=status,
             headers=headers,
             attempt=self.attempt,
+            sent_id=self._request_id,
         )
+
+    def complete(self, error: KServeError) -> KServeError:
+        """Adds the request id that was sent, if the server named none."""
+        error.request_id = error.request_id or self._request_id
+        return error
 
     def judge(self, answer: object, token_sent: bool) -> KServeError | None:
         """The error an answer stands for, or None."""
@@ -121,7 +128,7 @@ class Sending:
             return call.read(response)
         except KServeError as exc:
             exc.status = exc.status or response.status
-            exc.request_id = exc.request_id or request_id(response.headers)
+            exc.request_id = exc.request_id or request_id(response.headers) or self._request_id
             exc.attempts = exc.attempts or self.attempt
             raise
         except Exception as exc:
@@ -131,7 +138,7 @@ class Sending:
                 msg,
                 hint=hints.STRANGE,
                 status=response.status,
-                request_id=request_id(response.headers),
+                request_id=request_id(response.headers) or self._request_id,
                 attempts=self.attempt,
             ) from exc
 

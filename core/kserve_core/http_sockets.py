@@ -102,8 +102,8 @@ class AsyncStream(asyncio.Protocol):
         self._full = False
         self._eof = False
         self._error: Exception | None = None
-        self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
+        self._reader: asyncio.Future[bool] | None = None
+        self._writer: asyncio.Future[bool] | None = None
 
     @classmethod
     async def connect(cls, host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> AsyncStream:
@@ -214,13 +214,15 @@ class AsyncStream(asyncio.Protocol):
         self._full = False
         _wake(self._writer)
 
-    async def _wait(self, future: asyncio.Future[None], deadline: Deadline) -> None:
-        if deadline.at is None:
+    async def _wait(self, future: asyncio.Future[bool], deadline: Deadline) -> None:
+        left = deadline.left()
+        if left is None:
             await future
             return
-        timer = self._loop.call_later(max(deadline.left() or 0.0, 0.0), _expire, future)
+        timer = self._loop.call_later(left, _resolve, future, False)
         try:
-            await future
+            if not await future:
+                raise TimeoutError
         finally:
             timer.cancel()
 
@@ -271,11 +273,11 @@ def _readable(sock: socket.socket) -> bool:
     return bool(select.select([sock], [], [], 0)[0])
 
 
-def _wake(future: asyncio.Future[None] | None) -> None:
-    if future is not None and not future.done():
-        future.set_result(None)
+def _wake(future: asyncio.Future[bool] | None) -> None:
+    if future is not None:
+        _resolve(future, True)
 
 
-def _expire(future: asyncio.Future[None]) -> None:
+def _resolve(future: asyncio.Future[bool], result: bool) -> None:
     if not future.done():
-        future.set_exception(TimeoutError())
+        future.set_result(result)

@@ -214,6 +214,9 @@ class HttpTransport:
                     error = exc
         except StopIteration as stop:
             return stop.value
+        except KServeError as exc:
+            sending.complete(exc)
+            raise
 
     async def _adrive(self, sending: Sending) -> Any:
         talk = self._talk(sending)
@@ -234,6 +237,9 @@ class HttpTransport:
                     error = exc
         except StopIteration as stop:
             return stop.value
+        except KServeError as exc:
+            sending.complete(exc)
+            raise
 
     def _talk(self, sending: Sending) -> Generator[Action, Any, Any]:
         token = self.endpoint.token

@@ -42,8 +42,9 @@ class RetryPolicy:
         longest_delay: The most seconds between two attempts, unless the server asks for more.
         max_attempts: The most requests one call may send, waiting for a model included.
         longest_asked: The longest wait a server may ask for when there is no budget.
-        slow_failure: A gateway timeout that took longer than this many seconds is a slow answer, not a model that
-            is being started, so it counts as a retry.
+        slow_failure: A timeout of a gateway (504), or of a runtime that waits for another one (501), that took
+            longer than this many seconds is a slow answer, not a model that is being started, so it counts as a
+            retry.
     """
 
     budget: float | None = 300.0
@@ -89,7 +90,7 @@ def decide(
     """
     if policy.max_retries <= 0 or attempt >= policy.max_attempts:
         return None
-    cold = is_cold_start(error) and not (error.status == 504 and took > policy.slow_failure)
+    cold = is_cold_start(error) and not (error.status in {501, 504} and took > policy.slow_failure)
     if not cold and (not is_retryable(error) or attempt - waits > policy.max_retries):
         return None
     count = waits if cold else attempt - waits - 1

@@ -27,6 +27,7 @@ class StreamReader(Generic[T]):
         status: The answer's HTTP status.
         headers: The answer's headers.
         attempt: Which request of the call this is.
+        sent_id: The request id that was sent, if one was.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class StreamReader(Generic[T]):
         status: int,
         headers: Headers,
         attempt: int,
+        sent_id: str | None = None,
     ) -> None:
         self.decoder: Decoder[T] = call.decoder()
         self.ended = False
@@ -47,6 +49,7 @@ class StreamReader(Generic[T]):
         self._status = status
         self._headers = headers
         self._attempt = attempt
+        self._sent_id = sent_id
 
     def feed(self, chunk: bytes) -> Sequence[T]:
         """The pieces that a chunk completes."""
@@ -90,7 +93,7 @@ class StreamReader(Generic[T]):
         error.partial_text = error.partial_text or self._text()
         error.status = error.status or self._status
         error.attempts = error.attempts or self._attempt
-        error.request_id = error.request_id or request_id(self._headers)
+        error.request_id = error.request_id or request_id(self._headers) or self._sent_id
         return error
 
     def _text(self) -> str:

@@ -120,8 +120,8 @@ class ChatResult:
 class ChatDelta:
     """One piece of a streamed chat answer.
 
-    `model` and `id` are set on the first piece of each choice only, and `usage` on exactly one piece of the stream (the last), so that an
-    adapter may copy whatever is set without thinking about repeats.
+    `model` and `id` are set on the first piece of each choice only, and `usage` on exactly one piece of the stream (the
+    last), so that an adapter may copy whatever is set without thinking about repeats.
 
     Attributes:
         content: New text, `""` when this piece has none.

@@ -860,6 +860,21 @@ def test_blocking_call_inside_a_running_loop_can_use_a_coroutine_token() -> None
 # Redirects, pages, secrets
 
 
+def test_sent_request_id_names_the_request_where_the_server_does_not(mode: str) -> None:
+    with ServerSide(answer(400, {"error": "x"}), [STREAM_HEAD, event("a"), STREAM_END], answer(200, b"x")) as server:
+        used = transport(server)
+        with pytest.raises(InvalidRequestError) as caught:
+            run(mode, used, post(headers={"x-request-id": "mine"}))
+        assert caught.value.request_id == "mine"
+        with pytest.raises(StreamInterrupted) as cut:
+            collect(mode, used, streaming(headers={"x-request-id": "mine"}))
+        assert cut.value.request_id == "mine"
+        with pytest.raises(BadResponseError) as strange:
+            run(mode, used, post(headers={"x-request-id": "mine"}))
+        assert strange.value.request_id == "mine"
+        used.close()
+
+
 def test_redirect_is_not_followed(mode: str) -> None:
     with ServerSide(answer(200, {"stolen": 1})) as other:
         location = f"{other.url}/v1/chat/completions?state=abc"
