@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from typing import Any, Generic, Protocol, TypeVar
@@ -155,7 +156,10 @@ class RuntimeClient(Generic[R]):
             return [work(index, call) for index, call in enumerate(step.calls)]
         pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="kserve")
         try:
-            futures = [pool.submit(work, index, call) for index, call in enumerate(step.calls)]
+            # Each in a copy of the caller's context, so that a trace of one knows its parent.
+            futures = [
+                pool.submit(contextvars.copy_context().run, work, index, call) for index, call in enumerate(step.calls)
+            ]
             concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
             return [future.result() for future in futures]
         finally:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, closing
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from kserve_core.errors import KServeError, NotFoundError, ServerError
 from tests.unit.core.scripted import ServerSide, answer, get, streaming, whole_stream
 
 ENDPOINT = Endpoint.create("http://127.0.0.1:9")
+TRACE: ContextVar[str] = ContextVar("trace", default="none")
 
 
 class FakeTransport:
@@ -200,6 +202,15 @@ def test_parallel_calls_are_in_flight_together(mode: str) -> None:
             raise AssertionError
 
     assert run(mode, Meeting(), parallel(3, 3)) == ["/0", "/1", "/2"]
+
+
+def test_parallel_calls_see_the_callers_context(mode: str) -> None:
+    """A trace's span in a parallel call knows its parent."""
+    token = TRACE.set("parent")
+    try:
+        assert run(mode, FakeTransport(lambda _: TRACE.get()), parallel(3, 3)) == ["parent"] * 3
+    finally:
+        TRACE.reset(token)
 
 
 def test_no_parallel_calls_at_all(mode: str) -> None:

@@ -81,6 +81,7 @@ class VLLMRuntime:
         self._version = server_version
         self._known: tuple[ModelInfo, ...] = ()
         self._found = False  # whether `model` is what the server said and not what the user gave
+        self._unlisted = False  # whether the endpoint was asked for its models and has no list
         self._rerank_path: str | None = None
 
     def __repr__(self) -> str:
@@ -312,13 +313,14 @@ class VLLMRuntime:
         Raises:
             ConfigurationError: If several models are served.
         """
-        if model or self.model:
+        if model or self.model or self._unlisted:
             return model or self.model
         try:
             models = yield from self.models()
         except ModelNotFoundError:
             raise
         except (NotFoundError, PermissionDeniedError):
+            self._unlisted = True
             return None
         self.model, self._found = pick_served(models), True
         return self.model

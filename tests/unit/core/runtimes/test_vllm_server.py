@@ -82,8 +82,11 @@ def test_no_model_at_all():
 
 def test_an_endpoint_that_does_not_list_its_models_is_asked_without_a_name():
     server = Server().route("/v1/models", (404, b'{"detail":"Not Found"}')).route(CHAT, ok("chat.json"))
-    chat(server.client())
+    client = server.client()
+    chat(client)
     assert "model" not in server.body
+    chat(client)
+    assert server.asked == ["GET /v1/models", f"POST {CHAT}", f"POST {CHAT}"]
 
 
 def test_a_model_that_was_found_is_looked_up_again_when_it_is_gone():
