@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 from kserve_core._version import __version__
 
 if TYPE_CHECKING:
-    from kserve_core.calls import Call, Exchange, Flow, Parallel, Response, StreamCall, StreamExchange
+    from kserve_core.calls import (
+        Call,
+        Exchange,
+        Flow,
+        GrpcCall,
+        GrpcStreamCall,
+        Parallel,
+        Response,
+        StreamCall,
+        StreamExchange,
+    )
     from kserve_core.client import RuntimeClient, Transport
     from kserve_core.credentials import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
     from kserve_core.endpoint import Endpoint
@@ -41,11 +51,22 @@ if TYPE_CHECKING:
         TLSError,
         UnsupportedParameterError,
     )
+    from kserve_core.grpc_transport import GrpcTransport
     from kserve_core.http_transport import HttpTransport
     from kserve_core.trust import InsecureConnectionWarning, Trust
 
 _MODULES = {
-    "calls": ("Call", "Exchange", "Flow", "Parallel", "Response", "StreamCall", "StreamExchange"),
+    "calls": (
+        "Call",
+        "Exchange",
+        "Flow",
+        "GrpcCall",
+        "GrpcStreamCall",
+        "Parallel",
+        "Response",
+        "StreamCall",
+        "StreamExchange",
+    ),
     "client": ("RuntimeClient", "Transport"),
     "credentials": ("CallableToken", "EnvToken", "FileToken", "StaticToken", "TokenSource"),
     "endpoint": ("Endpoint",),
@@ -75,6 +96,7 @@ _MODULES = {
         "TLSError",
         "UnsupportedParameterError",
     ),
+    "grpc_transport": ("GrpcTransport",),
     "http_transport": ("HttpTransport",),
     "trust": ("InsecureConnectionWarning", "Trust"),
 }
@@ -97,6 +119,9 @@ __all__ = [
     "Exchange",
     "FileToken",
     "Flow",
+    "GrpcCall",
+    "GrpcStreamCall",
+    "GrpcTransport",
     "HttpTransport",
     "InsecureConnectionWarning",
     "InvalidRequestError",

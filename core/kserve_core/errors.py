@@ -48,7 +48,7 @@ class KServeError(Exception):
         message: What went wrong, in one or two sentences; never holds a token or a prompt.
         hint: What to try, or `""`.
         layer: Who answered.
-        status: The HTTP status, or None.
+        status: The HTTP status, or None; of a gRPC answer, the HTTP status that means the same.
         server_message: The server's own words, bounded.
         request_id: The server's or the sent request id, to find the request in logs.
         attempts: How many requests were sent in all, the failed ones included.

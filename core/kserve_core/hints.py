@@ -35,8 +35,8 @@ QUOTA = "The quota is used up; waiting a moment will not help."
 TOO_LARGE = "Send less in one request: a smaller batch, or shorter texts."
 CONTEXT = "Shorten the prompt, or ask for fewer tokens (max_tokens)."
 CHAT_TEMPLATE = (
-    "The model has no chat template. Give one with chat_template=... (where the server allows it: "
-    "--trust-request-chat-template), start the server with --chat-template, or use this runtime's completion class."
+    "The model has no chat template. Give one with chat_template=... (a built-in format such as 'chatml', Jinja text "
+    "or a file), start the server with --chat-template, or use this runtime's completion class."
 )
 MODEL = "The name to give as model=... is the one the server lists; it may differ from the InferenceService's name."
 HTTPS = "The endpoint only speaks https: start base_url with https://."
