@@ -138,6 +138,7 @@ class ChatDelta:
         id: The answer's id; on the first piece only.
         system_fingerprint: On one piece at most.
         raw: The decoded event, untouched.
+        extra: Other fields of the choice; on the last piece of a choice, as a rule.
     """
 
     content: str = ""
@@ -154,6 +155,7 @@ class ChatDelta:
     id: str | None = None
     system_fingerprint: str | None = None
     raw: dict[str, Any] | None = None
+    extra: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kserve_core.devserver.server import DevServer
 from kserve_core.devserver.settings import Model
+from kserve_core.devserver.wires import WIRES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,6 +31,19 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--lora", action="append", default=[], metavar="NAME", help="adapter on the first model")
     made.add_argument("--max-model-len", type=int, help="context window in tokens")
     made.add_argument("--base-path", default="", metavar="PATH", help="path in front of all routes, e.g. /openai")
+    made.add_argument("--runtime", default="vllm", choices=sorted(WIRES), help="whose wire to speak (default: vllm)")
+    made.add_argument(
+        "--tgis", nargs="?", type=int, const=0, default=False, metavar="PORT", help="serve TGIS's gRPC service as well"
+    )
+    made.add_argument(
+        "--caikit-grpc",
+        nargs="?",
+        type=int,
+        const=0,
+        default=False,
+        metavar="PORT",
+        help="serve Caikit's gRPC services as well",
+    )
     made.add_argument("--runtime-version", default="0.32.0", metavar="X.Y.Z", help="runtime release to imitate")
     made.add_argument("--json", action="store_true", help="also print the ready line as JSON")
     return made
@@ -46,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         pace=options.pace / 1000,
         models=[*names, *adapters],
         base_path=options.base_path,
+        runtime=options.runtime,
         version=options.runtime_version,
+        tgis=options.tgis,
+        caikit_grpc=options.caikit_grpc,
         host=options.host,
         port=options.port,
         max_model_len=options.max_model_len,
@@ -75,9 +92,17 @@ def _announce(server: DevServer, options: argparse.Namespace) -> None:
     names = ", ".join(model.name for model in server.settings.models)
     trust = f" (CA: {ca_file})" if ca_file is not None else ""
     sys.stdout.write(f"Development server ready at {server.url}{trust} serving {names}. Stop with Ctrl+C.\n")
+    beside = {}
+    if options.tgis is not False:
+        beside["tgis_url"] = server.tgis_url
+        sys.stdout.write(f"TGIS over gRPC is at {server.tgis_url}.\n")
+    if options.caikit_grpc is not False:
+        beside["caikit_grpc_url"] = server.caikit_grpc_url
+        sys.stdout.write(f"Caikit over gRPC is at {server.caikit_grpc_url}.\n")
     if options.json:
         ready = {
             "url": server.url,
+            **beside,
             "models": [model.name for model in server.settings.models],
             "ca_cert": None if ca_file is None else str(ca_file),
         }

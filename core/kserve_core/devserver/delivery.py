@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from kserve_core.devserver.connection import Connection, chunk, date, head
@@ -19,7 +19,6 @@ _ENGINE_ERROR = {
     "code": 500,
 }
 _NO_FAULT = Fault()
-_COMMENT = b": keepalive\n\n"
 
 
 async def deliver(reply: Reply | StreamReply, to: Connection, record: RequestRecord, fault: Fault | None) -> None:
@@ -103,7 +102,7 @@ async def _whole(reply: Reply, to: Connection, record: RequestRecord, fault: Fau
             await asyncio.sleep(fault.slow_body)
         to.write(body[at : min(at + step, stop)])
     if fault.idle_after is not None:
-        await _idle(to, fault, comments=False)
+        await _idle(to, fault)
         to.write(body[stop:])
     elif fault.cut_after is not None:
         await _break(to, fault, streaming=False)
@@ -118,7 +117,7 @@ async def _stream(reply: StreamReply, to: Connection, record: RequestRecord, fau
         return
     pieces = reply.pieces
     if fault is not _NO_FAULT:
-        pieces = _spoiled(pieces, to, fault)
+        pieces = _spoiled(reply, to, fault)
     async for piece in pieces:
         record.pieces += 1
         to.write(chunk(piece))
@@ -127,16 +126,19 @@ async def _stream(reply: StreamReply, to: Connection, record: RequestRecord, fau
         to.write(b"0\r\n\r\n")
 
 
-async def _spoiled(pieces: AsyncIterator[bytes], to: Connection, fault: Fault) -> AsyncIterator[bytes]:
+async def _spoiled(reply: StreamReply, to: Connection, fault: Fault) -> AsyncIterator[bytes]:
     """The pieces, with what the fault adds or takes away."""
     sent = 0
     if fault.long_line:
         yield b"data: " + b"x" * fault.long_line + b"\n\n"
-    async for piece in pieces:
+    async for piece in reply.pieces:
         if fault.cut_after == sent:
             if fault.cut == "mid-piece":
                 to.write(chunk(piece)[: len(piece) // 2])
             await _break(to, fault, streaming=True)
+            return
+        if fault.error_after == sent and reply.failure is not None:
+            yield reply.failure(fault.error)
             return
         if fault.error_after == sent:
             yield b"data: " + _spaced({"error": dict(fault.error or _ENGINE_ERROR)}) + b"\n\n"
@@ -145,22 +147,22 @@ async def _spoiled(pieces: AsyncIterator[bytes], to: Connection, fault: Fault) -
         if fault.malformed_after == sent:
             yield b'data: {"choices": [{"index": 0, "del\n\n'
         if fault.idle_after == sent:
-            await _idle(to, fault, comments=True)
+            await _idle(to, fault, comment=reply.comment)
         if fault.slow_body:
             await asyncio.sleep(fault.slow_body)
         for _ in range(fault.keepalive):
-            yield _COMMENT
+            yield reply.comment()
         yield piece
         sent += 1
 
 
-async def _idle(to: Connection, fault: Fault, *, comments: bool) -> None:
+async def _idle(to: Connection, fault: Fault, *, comment: Callable[[], bytes] | None = None) -> None:
     left = fault.idle
     while left is None or left > 0:
         step = 0.05 if left is None else min(0.05, left)
         await asyncio.sleep(step)
-        if comments and fault.keepalive:
-            to.write(chunk(_COMMENT))
+        if comment is not None and fault.keepalive:
+            to.write(chunk(comment()))
         if left is not None:
             left -= step
 

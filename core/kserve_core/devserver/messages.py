@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,12 +53,24 @@ class Reply:
 
 @dataclass(slots=True)
 class StreamReply:
-    """An answer whose pieces are sent one by one, each as one chunk and one write."""
+    """An answer whose pieces are sent one by one, each as one chunk and one write.
+
+    Attributes:
+        pieces: The pieces.
+        content_type: The content type.
+        headers: Further headers.
+        status: The status.
+        failure: What a scripted failure in the middle looks like on this wire, if not as in vLLM's; given the
+            scripted error.
+        comment: What a comment that keeps the connection alive looks like.
+    """
 
     pieces: AsyncIterator[bytes]
     content_type: str = SSE_TYPE
     headers: dict[str, str] = field(default_factory=dict)
     status: int = 200
+    failure: Callable[[Mapping[str, Any] | None], bytes] | None = None
+    comment: Callable[[], bytes] = lambda: b": keepalive\n\n"
 
 
 def json_reply(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:

@@ -23,7 +23,7 @@ from kserve_core.devserver.log import RequestLog
 from kserve_core.devserver.messages import Reply, Request, StreamReply, json_reply
 from kserve_core.devserver.router import Router
 from kserve_core.devserver.settings import TASKS, Model, Settings, as_models
-from kserve_core.devserver.wires.vllm import VLLMWire
+from kserve_core.devserver.wires import WIRES, Wire
 
 CONTROL_PREFIX = "/_devserver/"
 
@@ -46,7 +46,8 @@ class DevServer:
         models: Served names, or `Model` objects; see `Model.named` for what a name implies. The first is the
             default.
         base_path: Path in front of all routes, for example `/openai`.
-        version: Release of the runtime whose wire shapes are spoken.
+        runtime: Whose wire is spoken.
+        version: Release of that runtime; old releases have old shapes.
         host: Address to listen on.
         port: Port to listen on; 0 picks a free one.
         max_model_len: Context window of every model, in tokens.
@@ -57,6 +58,8 @@ class DevServer:
         force_usage: Whether every stream event carries usage.
         request_id_headers: Whether answers carry `x-request-id`.
         tgis: Whether the gRPC service of TGIS is served too, at a port of its own; see `tgis_url`. True, or the port.
+        caikit_grpc: Whether Caikit's gRPC services are served too, at a port of their own; see `caikit_grpc_url`.
+            True, or the port.
 
     Attributes:
         requests: What clients sent; see `RequestLog`.
@@ -77,6 +80,7 @@ class DevServer:
         pace: float = 0.0,
         models: Iterable[str | Model] = ("dev-model",),
         base_path: str = "",
+        runtime: str = "vllm",
         version: str = "0.32.0",
         host: str = "127.0.0.1",
         port: int = 0,
@@ -88,6 +92,7 @@ class DevServer:
         force_usage: bool = False,
         request_id_headers: bool = False,
         tgis: bool | int = False,
+        caikit_grpc: bool | int = False,
     ) -> None:
         keys = (api_key,) if isinstance(api_key, str) else tuple(api_key or ())
         self.settings = Settings(
@@ -114,7 +119,10 @@ class DevServer:
         self._port: int | None = None
         self._connections: set[Connection] = set()
         self._control = Control(self)
-        self._wire = VLLMWire(self.settings)
+        if runtime not in WIRES:
+            msg = f"no wire for runtime {runtime!r}; there are {', '.join(sorted(WIRES))}"
+            raise ValueError(msg)
+        self._wire: Wire = WIRES[runtime](self.settings)
         self._router = Router(self._wire.routes(), base_path=base_path, scheme="https" if self._tls else "http")
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,6 +133,8 @@ class DevServer:
         self._grpc_wanted: dict[str, int] = {}
         if tgis is not False:
             self._grpc_wanted["tgis"] = 0 if tgis is True else tgis
+        if caikit_grpc is not False:
+            self._grpc_wanted["caikit"] = 0 if caikit_grpc is True else caikit_grpc
         self._grpc_hosts: dict[str, GrpcHost] = {}
         self._grpc_ports: dict[str, int] = {}
 
@@ -221,6 +231,15 @@ class DevServer:
             RuntimeError: The server is not running, or was made without `tgis=True`.
         """
         return self._grpc_url("tgis")
+
+    @property
+    def caikit_grpc_url(self) -> str:
+        """Where Caikit clients that speak gRPC point.
+
+        Raises:
+            RuntimeError: The server is not running, or was made without `caikit_grpc=True`.
+        """
+        return self._grpc_url("caikit")
 
     @property
     def open_connections(self) -> int:
@@ -330,7 +349,7 @@ class DevServer:
         except (TypeError, ValueError) as error:
             return None, json_reply({"detail": f"x-devserver-fault: {error}"}, status=422)
         if fault is not None and fault.replaces_answer:
-            return fault, fault.replacement()
+            return fault, self._wire.failed(fault, fault.replacement())
         try:
             return fault, await self._wire.answer(request, self._router)
         except Exception as error:  # noqa: BLE001 - a server answers, whatever happens

@@ -36,6 +36,7 @@ RUNTIMES: dict[str, RuntimeEntry] = {
     entry.key: entry
     for entry in (
         RuntimeEntry("vllm", "vLLM", "kserve_core.runtimes.vllm:VLLMRuntime"),
+        RuntimeEntry("caikit", "Caikit", "kserve_core.runtimes.caikit:CaikitRuntime"),
         RuntimeEntry("tgis", "TGIS", "kserve_core.runtimes.tgis:TGISRuntime"),
     )
 }

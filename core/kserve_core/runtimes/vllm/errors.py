@@ -50,9 +50,9 @@ _HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (
             r"(must provide|not define|does not have|no) a chat template|default chat template is no longer",
             (
-                "The served model has no chat template, so it takes no conversations. Pass chat_template=... (the "
-                "server must run with --trust-request-chat-template), have the server started with --chat-template, "
-                "or use the text-completion class."
+                "The served model has no chat template, so it takes no conversations. Pass chat_template=... (a "
+                "built-in format such as 'chatml', Jinja text or a file; --trust-request-chat-template is not needed), "
+                "have the server started with --chat-template, or use the text-completion class."
             ),
         ),
         (

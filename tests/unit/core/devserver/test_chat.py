@@ -186,7 +186,7 @@ def test_several_choices_differ_and_the_prompt_counts_once(chat):
 
 def test_logprobs(chat):
     content = chat("Say hello.", logprobs=True, top_logprobs=2).json()["choices"][0]["logprobs"]["content"]
-    assert "".join(entry["token"] for entry in content) == "Hello! How can I help you today?"
+    assert "".join(entry["token"] for entry in content) == "Hello! How can I help you today?<|im_end|>"
     first = content[0]
     assert first["logprob"] < 0
     assert bytes(first["bytes"]).decode() == first["token"]
@@ -202,7 +202,8 @@ def test_token_ids_and_prompt_logprobs(chat, http):
     body = chat(messages, return_token_ids=True, prompt_logprobs=1).json()
     assert body["prompt_token_ids"] == http.post("/tokenize", json={"messages": messages}).json()["tokens"]
     said = http.post("/detokenize", json={"tokens": body["choices"][0]["token_ids"]}).json()["prompt"]
-    assert said == "Hello! How can I help you today?"
+    assert said == "Hello! How can I help you today?<|im_end|>"
+    assert len(body["choices"][0]["token_ids"]) == body["usage"]["completion_tokens"]
     assert body["prompt_logprobs"][0] is None
     assert len(body["prompt_logprobs"]) == len(body["prompt_token_ids"])
     (entry,) = body["prompt_logprobs"][1].values()

@@ -44,6 +44,8 @@ def test_usage_comes_in_an_event_of_its_own_and_only_on_demand(chat):
     found = events(chat("Say hello.", stream=True, stream_options={"include_usage": True}).text)
     assert found[-1]["choices"] == []
     assert all("usage" not in event for event in found[:-1])
+    assert "completion_tokens_details" not in found[-1]["usage"]
+    assert set(found[-1]["usage"]["prompt_tokens_details"]) == {"cached_tokens", "created_cache_tokens"}
     whole = chat("Say hello.").json()["usage"]
     assert found[-1]["usage"]["completion_tokens"] == whole["completion_tokens"]
     assert found[-1]["usage"]["prompt_tokens"] == whole["prompt_tokens"]
@@ -56,6 +58,32 @@ def test_running_usage_counts_up(chat):
     assert counts == sorted(counts)
     assert counts[0] == 0
     assert counts[-1] == counts[-2]
+    assert set(found[0]["usage"]) == {"prompt_tokens", "total_tokens", "completion_tokens", "completion_tokens_details"}
+
+
+def test_the_fingerprint_is_on_the_last_event_alone(chat):
+    def marked(**fields):
+        return [
+            (event["choices"] or [{"index": "usage"}])[0]["index"]
+            for event in events(chat("Say hello.", stream=True, **fields).text)
+            if "system_fingerprint" in event
+        ]
+
+    assert marked() == [0]
+    assert sorted(marked(n=2, temperature=1)) == [0, 1]
+    assert marked(stream_options={"include_usage": True}) == ["usage"]
+
+
+def test_the_last_token_carries_the_finish_reason(chat):
+    last = events(chat("Count to ten.", stream=True, max_tokens=2, return_token_ids=True).text)[-1]["choices"][0]
+    assert list(last) == ["index", "delta", "logprobs", "finish_reason", "stop_reason", "token_ids"]
+    assert (last["finish_reason"], len(last["token_ids"])) == ("length", 1)
+    assert last["delta"]["content"]
+    last = events(chat("Count to ten.", stream=True, return_token_ids=True).text)[-1]["choices"][0]
+    assert (last["finish_reason"], last["delta"], len(last["token_ids"])) == ("stop", {}, 1)
+    last = events(chat("Count to ten.", stream=True, stop="three").text)[-1]["choices"][0]
+    assert (last["finish_reason"], last["stop_reason"]) == ("stop", "three")
+    assert last["delta"]["content"]
 
 
 def test_choices_take_turns(chat):
@@ -91,13 +119,13 @@ def test_finish_reasons_of_streamed_calls(chat):
         assert events(text)[-1]["choices"][0]["finish_reason"] == finish
 
 
-def test_a_call_cut_before_its_arguments_still_shows_empty_ones(chat):
+def test_a_call_cut_right_behind_its_name_still_shows_arguments(chat):
     for limit in range(8, 60):
         text = chat("Weather in Paris?", tools=[WEATHER], stream=True, max_tokens=limit).text
         calls = [delta["tool_calls"][0]["function"] for delta in deltas(text) if delta.get("tool_calls")]
         if calls:
             break
-    assert calls == [{"name": "get_weather"}, {"arguments": "{}"}]
+    assert calls == [{"name": "get_weather", "arguments": "{}"}]
     assert events(text)[-1]["choices"][0]["finish_reason"] == "length"
 
 

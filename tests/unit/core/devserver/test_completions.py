@@ -97,7 +97,24 @@ def test_stream(complete):
         "token_ids",
     }
     assert found[-2]["choices"][0]["finish_reason"] == "stop"
-    assert found[-1]["usage"] == complete("Say hello.", max_tokens=50).json()["usage"]
+    whole = complete("Say hello.", max_tokens=50).json()["usage"]
+    assert found[-1]["usage"] == {
+        "prompt_tokens": whole["prompt_tokens"],
+        "total_tokens": whole["total_tokens"],
+        "completion_tokens": whole["completion_tokens"],
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+
+
+def test_an_echoed_prompt_comes_with_the_first_token(complete):
+    found = events(complete("Say hello.", echo=True, logprobs=1, max_tokens=3, stream=True).text)
+    first = found[0]["choices"][0]
+    assert first["text"] == "Say hello.Hel"
+    assert first["prompt_token_ids"]
+    assert first["logprobs"]["token_logprobs"][0] is None
+    assert found[1]["choices"][0]["logprobs"]["text_offset"] == [len(first["text"])]
+    assert found[-1]["choices"][0]["finish_reason"] == "length"
+    assert found[-1]["system_fingerprint"]
 
 
 def test_a_stream_of_several_prompts_takes_turns(complete):

@@ -21,13 +21,14 @@ REFUSED = [
     ({"temperature": -0.1}, "BadRequestError", "temperature"),
     ({"top_p": 0}, "BadRequestError", "top_p"),
     ({"top_p": 1.1}, "BadRequestError", "top_p"),
-    ({"min_p": 1.5}, "BadRequestError", "min_p"),
-    ({"top_k": -2}, "BadRequestError", "top_k"),
-    ({"presence_penalty": 3}, "BadRequestError", "presence_penalty"),
-    ({"repetition_penalty": 0}, "BadRequestError", "repetition_penalty"),
-    ({"min_tokens": 5, "max_tokens": 3}, "BadRequestError", "min_tokens"),
-    ({"logit_bias": {"999999999": 1}}, "BadRequestError", None),
-    ({"n": 0}, "BadRequestError", "n"),
+    ({"min_p": 1.5}, "BadRequestError", None),
+    ({"top_k": -2}, "BadRequestError", None),
+    ({"presence_penalty": 3}, "BadRequestError", None),
+    ({"repetition_penalty": 0}, "BadRequestError", None),
+    ({"min_tokens": 5, "max_tokens": 3}, "BadRequestError", None),
+    ({"logit_bias": {"999999999": 1}}, "BadRequestError", "logit_bias"),
+    ({"logit_bias": {"a": 1}}, "BadRequestError", "logit_bias"),
+    ({"n": 0}, "BadRequestError", None),
     ({"n": 2, "temperature": 0}, "BadRequestError", None),
     ({"stop": [""]}, "BadRequestError", None),
     ({"stop": list("abcde")}, "Bad Request", "body.stop"),
@@ -35,10 +36,10 @@ REFUSED = [
     ({"temperature": "hot"}, "Bad Request", "body.temperature"),
     ({"max_tokens": "many"}, "Bad Request", "body.max_tokens"),
     ({"messages": "hi"}, "Bad Request", "body.messages"),
-    ({"messages": None}, "Bad Request", "body.messages"),
-    ({"messages": []}, "BadRequestError", "messages"),
-    ({"messages": [{"content": "no role"}]}, "Bad Request", "body.messages.0.role"),
-    ({"messages": BROKEN_HISTORY}, "Bad Request", "body.messages.1.tool_calls.0.function.arguments"),
+    ({"messages": None}, "BadRequestError", None),
+    ({"messages": []}, "BadRequestError", None),
+    ({"messages": [{"content": "no role"}]}, "Bad Request", "body.messages.0.ChatCompletionDeveloperMessageParam.role"),
+    ({"messages": BROKEN_HISTORY}, "Bad Request", "body.0.ChatCompletionMessageFunctionToolCallParam.function"),
     ({"tools": []}, "BadRequestError", "tools"),
     ({"tools": [{"type": "x"}]}, "Bad Request", "body.tools.0.type"),
     ({"tool_choice": "auto"}, "BadRequestError", "tool_choice"),
@@ -46,14 +47,17 @@ REFUSED = [
     ({"tools": [WEATHER], "tool_choice": NAMED}, "BadRequestError", "tool_choice"),
     (
         {"tools": [WEATHER], "tool_choice": {"type": "function", "name": "x"}},
-        "Bad Request",
-        "body.tool_choice.function",
+        "BadRequestError",
+        "tool_choice.function",
     ),
     ({"stream_options": {"include_usage": True}}, "BadRequestError", "stream_options"),
     ({"top_logprobs": 2}, "BadRequestError", "top_logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "BadRequestError", "logprobs"),
     ({"response_format": {"type": "json_schema"}}, "BadRequestError", "response_format"),
-    ({"response_format": {"type": "xml"}}, "Bad Request", "body.response_format"),
+    ({"response_format": {"type": "xml"}}, "Bad Request", "body.response_format.type"),
+    ({"response_format": {}}, "Bad Request", "body.response_format.type"),
+    ({"prompt_logprobs": 21}, "BadRequestError", "prompt_logprobs"),
+    ({"prompt_logprobs": 1, "stream": True}, "BadRequestError", "prompt_logprobs"),
     ({"structured_outputs": {}}, "BadRequestError", None),
     ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "BadRequestError", None),
     ({"structured_outputs": {"choice": []}}, "BadRequestError", None),
@@ -87,9 +91,9 @@ def test_an_unknown_model_is_not_found(chat, http):
     ("content", "kind", "param"),
     [
         (b"", "application/json", "body"),
-        (b"{not json", "application/json", "body.0"),
+        (b"{not json", "application/json", "body.1"),
         (b"[]", "application/json", "body"),
-        (b'{"messages": []}', "text/plain", "body"),
+        (b'{"messages": []}', "text/plain", None),
     ],
 )
 def test_bodies_that_are_no_json_objects(http, content, kind, param):
@@ -126,3 +130,22 @@ def test_automatic_tools_need_a_parser():
         assert "--enable-auto-tool-choice" in refused.json()["error"]["message"]
         forced = httpx.post(f"{server.url}/v1/chat/completions", json={**body, "tool_choice": "required"})
         assert forced.status_code == 200
+
+
+def test_numbers_written_as_text_are_understood(chat):
+    body = chat("Count to ten.", max_tokens="3", temperature="0.5", n="1").json()
+    assert body["usage"]["completion_tokens"] == 3
+
+
+def test_what_was_sent_is_shown_shortened(http):
+    error = http.post("/v1/chat/completions", json={"secret": "x" * 500}).json()["error"]
+    assert error["message"] == (
+        "1 validation error:\n  {'type': 'missing', 'loc': 'body.messages', 'msg': 'Field required', "
+        "'input': '<dict of 1 items>'}"
+    )
+
+
+def test_the_named_parameter_ends_the_message(chat):
+    assert chat("hi", temperature=3).json()["error"]["message"].endswith("(parameter=temperature, value=3.0)")
+    assert chat("hi", tools=[]).json()["error"]["message"].endswith("(parameter=tools)")
+    assert "parameter" not in chat("hi", top_k=-2).json()["error"]["message"]

@@ -96,3 +96,12 @@ def test_only_v1_is_protected_in_old_releases():
 def test_a_version_that_is_none(version):
     with pytest.raises(ValueError, match="does not look like"):
         DevServer(version=version)
+
+
+def test_other_settings_that_make_no_sense():
+    with pytest.raises(ValueError, match="no wire for runtime 'abacus'"):
+        DevServer(runtime="abacus")
+    with pytest.raises(ValueError, match="known are"):
+        DevServer(tasks=("dance",))
+    with pytest.raises(ValueError, match="at least one model"):
+        DevServer(models=())

@@ -42,10 +42,12 @@ def conversation(body: Mapping[str, Any]) -> Conversation:
 
 
 def _message(at: int, item: Any) -> Message:
-    if not isinstance(item, dict) or not isinstance(item.get("role"), str):
+    if not isinstance(item, dict):
+        raise wrong_type((*_PARAM, at, "ChatCompletionDeveloperMessageParam"), "dictionary", item)
+    if not isinstance(item.get("role"), str):
         raise missing((*_PARAM, at, "ChatCompletionDeveloperMessageParam", "role"), item)
     text, images = _content(at, item.get("content"))
-    calls = []
+    calls: list[Call] = []
     for call in item.get("tool_calls") or ():
         function = call.get("function") or {}
         arguments = function.get("arguments")
@@ -104,7 +106,9 @@ def tools(body: Mapping[str, Any]) -> tuple[Tool, ...]:
             raise schema_error(
                 problem("literal_error", ("body", "tools", at, "type"), "Input should be 'function'", item)
             )
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        if not isinstance(function, dict):
+            raise missing(("body", "tools", at, "function"), item)
+        if not isinstance(function.get("name"), str):
             raise missing(("body", "tools", at, "function", "name"), item)
         made.append(Tool(function["name"], str(function.get("description") or ""), function.get("parameters") or {}))
     return tuple(made)

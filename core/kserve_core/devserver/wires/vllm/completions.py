@@ -48,7 +48,7 @@ class Completions:
         model, name = context.model(body)
         if body.get("suffix"):
             msg = "suffix is only supported for models with FIM completion rendering"
-            raise ApiError(msg)
+            raise ApiError(msg, param="suffix", names_param=False)
         prompts = _prompts(body.get("prompt"))
         wanted = _DEFAULT_MAX_TOKENS if body.get("max_tokens") is None else int(body["max_tokens"])
         only_echo = bool(body.get("echo")) and wanted == 0

@@ -15,7 +15,7 @@ from kserve_core.devserver.brain.patterns import example
 from kserve_core.devserver.brain.schema import Filler
 from kserve_core.devserver.brain.selection import hints
 from kserve_core.devserver.settings import Settings
-from kserve_core.devserver.wires.vllm.errors import ApiError, problem, schema_error, wrong_type
+from kserve_core.devserver.wires.vllm.errors import ApiError, missing, problem, schema_error, wrong_type
 
 _KINDS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
 _TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
@@ -28,7 +28,7 @@ def constrained(body: Mapping[str, Any], prompt: str, settings: Settings) -> str
         ApiError: The constraint itself is wrong.
     """
     form = body.get("response_format")
-    if form is not None and form.get("type") not in {None, "text"}:
+    if form is not None and form.get("type") != "text":
         return _formatted(form, prompt)
     if settings.release >= (0, 11) and body.get("structured_outputs") is not None:
         return _structured(body["structured_outputs"], prompt)
@@ -43,12 +43,16 @@ def constrained(body: Mapping[str, Any], prompt: str, settings: Settings) -> str
 
 
 def _formatted(form: Mapping[str, Any], prompt: str) -> str | None:
+    if "type" not in form:
+        raise missing(("body", "response_format", "type"), dict(form))
     kind = form["type"]
     if kind == "json_object":
         return _dump(object_for(prompt))
     if kind == "json_schema":
         wrapped = form.get("json_schema")
-        if not isinstance(wrapped, dict) or not isinstance(wrapped.get("name"), str):
+        if isinstance(wrapped, dict) and not isinstance(wrapped.get("name"), str):
+            raise missing(("body", "response_format", "json_schema", "name"), wrapped)
+        if not isinstance(wrapped, dict):
             msg = "When response_format type is 'json_schema', the 'json_schema' field must be provided."
             raise ApiError(msg, param="response_format")
         return _schema(wrapped.get("schema") or {}, prompt)
@@ -60,7 +64,7 @@ def _formatted(form: Mapping[str, Any], prompt: str) -> str | None:
 
 def _structured(given: Any, prompt: str) -> str | None:
     if not isinstance(given, dict):
-        raise wrong_type(("body", "structured_outputs"), "dict", given)
+        raise wrong_type(("body", "structured_outputs"), "dictionary", given)
     kinds = [kind for kind in _KINDS if given.get(kind) is not None]
     if not kinds:
         msg = f"You must use one kind of structured outputs constraint but none are specified: {given}"

@@ -20,8 +20,9 @@ class ApiError(Exception):
         kind: str = "BadRequestError",
         param: str | None = None,
         value: Any = None,
+        names_param: bool = True,
     ) -> None:
-        if param is not None and kind == "BadRequestError":
+        if param is not None and kind == "BadRequestError" and names_param:
             shown = "" if value is None else f", value={value}"
             message = f"{message} (parameter={param}{shown})"
         super().__init__(message)
@@ -64,7 +65,8 @@ def missing(where: tuple[str | int, ...], given: Any) -> ApiError:
 
 def wrong_type(where: tuple[str | int, ...], kind: str, given: Any) -> ApiError:
     """A field of another type than `kind`."""
-    return schema_error(problem(f"{kind}_type", where, f"Input should be a valid {kind}", given))
+    code = "dict" if kind == "dictionary" else kind
+    return schema_error(problem(f"{code}_type", where, f"Input should be a valid {kind}", given))
 
 
 def unknown_model(name: str, served: Iterable[str], *, param: str | None = "model") -> ApiError:

@@ -100,7 +100,7 @@ def check(body: dict[str, Any], types: Mapping[str, str], *, required: tuple[str
         where = ("body", name)
         try:
             body[name] = _converted(body[name], kind)
-        except _Mismatch as error:
+        except _MismatchError as error:
             problems += [problem(code, where, text, body[name]) for code, text in error.args]
             continue
         if kind == "int64" and body[name] > _INT64:
@@ -110,7 +110,7 @@ def check(body: dict[str, Any], types: Mapping[str, str], *, required: tuple[str
         raise schema_error(*problems)
 
 
-class _Mismatch(Exception):
+class _MismatchError(Exception):
     """What is wrong with a value: pairs of code and text."""
 
 
@@ -122,16 +122,16 @@ def _converted(value: Any, kind: str) -> Any:
     if kind == "bool":
         found = value if isinstance(value, bool) else _TRUTH.get(str(value).lower())
         if found is None:
-            raise _Mismatch(("bool_parsing", "Input should be a valid boolean, unable to interpret input"))
+            raise _MismatchError(("bool_parsing", "Input should be a valid boolean, unable to interpret input"))
         return found
     if kind == "texts":
         if isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value)):
             return value
         texts = (("string_type", "Input should be a valid string"), ("list_type", "Input should be a valid list"))
-        raise _Mismatch(*texts)
+        raise _MismatchError(*texts)
     plain, named = _PLAIN[kind]
     if not isinstance(value, plain):
-        raise _Mismatch((f"{named.removesuffix('ionary')}_type", f"Input should be a valid {named}"))
+        raise _MismatchError((f"{named.removesuffix('ionary')}_type", f"Input should be a valid {named}"))
     return value
 
 
@@ -142,9 +142,9 @@ def _number(value: Any, kind: type[int] | type[float], code: str, named: str) ->
         except ValueError:
             article = "an" if named == "integer" else "a"
             text = f"Input should be a valid {named}, unable to parse string as {article} {named}"
-            raise _Mismatch((f"{code}_parsing", text)) from None
+            raise _MismatchError((f"{code}_parsing", text)) from None
     if not isinstance(value, int | float):
-        raise _Mismatch((f"{code}_type", f"Input should be a valid {named}"))
+        raise _MismatchError((f"{code}_type", f"Input should be a valid {named}"))
     if kind is int and isinstance(value, float) and not value.is_integer():
-        raise _Mismatch(("int_from_float", "Input should be a valid integer, got a number with a fractional part"))
+        raise _MismatchError(("int_from_float", "Input should be a valid integer, got a number with a fractional part"))
     return kind(value)

@@ -8,8 +8,7 @@ from typing import Any
 
 from kserve_core.devserver import tokens
 from kserve_core.devserver.settings import Settings
-from kserve_core.devserver.wires.vllm.errors import ApiError, problem, schema_error, too_long
-
+from kserve_core.devserver.wires.vllm.errors import ApiError, problem, schema_error, too_long, wrong_type
 
 _RULES: tuple[tuple[str, Callable[[float], bool], str, bool], ...] = (
     ("temperature", lambda value: value >= 0, "non-negative", True),
@@ -48,6 +47,7 @@ def read(body: Mapping[str, Any], settings: Settings, *, max_tokens: int | None,
         ApiError: A value is out of range.
     """
     _ranges(body)
+    _prompt_logprobs(body.get("prompt_logprobs"), settings, stream=bool(body.get("stream")))
     stop = body.get("stop") or []
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if len(stops) > 4 and settings.release >= (0, 32):
@@ -108,6 +108,17 @@ def check_logprobs(wanted: int | None, settings: Settings) -> None:
         raise ApiError(msg, param="logprobs", value=wanted)
 
 
+def _prompt_logprobs(wanted: Any, settings: Settings, *, stream: bool) -> None:
+    if wanted is None:
+        return
+    if stream:
+        msg = "`prompt_logprobs` are not available when `stream=True`."
+        raise ApiError(msg, param="prompt_logprobs")
+    if not isinstance(wanted, int) or not -1 <= wanted <= settings.max_logprobs:
+        msg = f"Requested prompt logprobs of {wanted}, which is greater than max allowed: {settings.max_logprobs}"
+        raise ApiError(msg, param="prompt_logprobs", value=wanted)
+
+
 def _ranges(body: Mapping[str, Any]) -> None:
     for field, fits, rule, named in _RULES:
         value = body.get(field)
@@ -116,9 +127,9 @@ def _ranges(body: Mapping[str, Any]) -> None:
             msg = f"{field} must be {rule}, got {shown}."
             raise ApiError(msg, param=field if named else None, value=shown)
     _biases(body.get("logit_bias") or {})
-    if any(not isinstance(number, int) for number in body.get("stop_token_ids") or ()):
-        msg = "stop_token_ids must contain only integers."
-        raise ApiError(msg)
+    for at, number in enumerate(body.get("stop_token_ids") or ()):
+        if not isinstance(number, int):
+            raise wrong_type(("body", "stop_token_ids", at), "integer", number)
 
 
 def _biases(given: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 
+from kserve_core.devserver.faults import Fault
 from kserve_core.devserver.messages import Reply, Request, StreamReply, json_reply
 from kserve_core.devserver.router import Handler, Route, Router
 from kserve_core.devserver.settings import Settings
@@ -25,6 +26,10 @@ class VLLMWire:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._context = Context(settings)
+
+    def failed(self, fault: Fault, reply: Reply) -> Reply:  # noqa: ARG002
+        """A scripted failure; faults have this runtime's shape already."""
+        return reply
 
     def forget(self) -> None:
         """Forget cached prompts."""
