@@ -35,14 +35,19 @@ if TYPE_CHECKING:
         TLSError,
         UnsupportedParameterError,
     )
-    from langchain_kserve.chat_models import ChatVLLM
-    from langchain_kserve.embeddings import VLLMEmbeddings
-    from langchain_kserve.llms import VLLM
-    from langchain_kserve.rerank import VLLMRerank
+    from langchain_kserve.chat_models import ChatCaikit, ChatTGIS, ChatVLLM
+    from langchain_kserve.embeddings import CaikitEmbeddings, VLLMEmbeddings
+    from langchain_kserve.llms import TGISLLM, VLLM, CaikitLLM
+    from langchain_kserve.rerank import CaikitRerank, VLLMRerank
 
 __all__ = [
     "AuthenticationError",
     "BadResponseError",
+    "CaikitEmbeddings",
+    "CaikitLLM",
+    "CaikitRerank",
+    "ChatCaikit",
+    "ChatTGIS",
     "ChatVLLM",
     "ConfigurationError",
     "ConnectTimeoutError",
@@ -63,6 +68,7 @@ __all__ = [
     "ServerError",
     "StreamIdleError",
     "StreamInterrupted",
+    "TGISLLM",
     "TLSError",
     "UnsupportedParameterError",
     "VLLM",
@@ -72,7 +78,13 @@ __all__ = [
 ]
 
 _MODULES = {
+    "CaikitEmbeddings": "langchain_kserve.embeddings",
+    "CaikitLLM": "langchain_kserve.llms",
+    "CaikitRerank": "langchain_kserve.rerank",
+    "ChatCaikit": "langchain_kserve.chat_models",
+    "ChatTGIS": "langchain_kserve.chat_models",
     "ChatVLLM": "langchain_kserve.chat_models",
+    "TGISLLM": "langchain_kserve.llms",
     "VLLM": "langchain_kserve.llms",
     "VLLMEmbeddings": "langchain_kserve.embeddings",
     "VLLMRerank": "langchain_kserve.rerank",

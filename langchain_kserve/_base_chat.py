@@ -15,22 +15,28 @@ from typing_extensions import Self, override
 
 from kserve_core._version import __version__
 from kserve_core.capabilities import ChatRequest, InfoRuntime
+from kserve_core.chat_template import ChatTemplate
 from kserve_core.types import ModelInfo
 from langchain_kserve import _counting, _profile, _structured
 from langchain_kserve._answers import combine_outputs, to_chat_result
-from langchain_kserve._chat_fields import ChatFields
 from langchain_kserve._chunks import ChunkMaker
 from langchain_kserve._connection import KServeConnection
-from langchain_kserve._errors import ConfigurationError, translated
+from langchain_kserve._errors import ConfigurationError, UnsupportedParameterError, translated
 from langchain_kserve._requests import chat_request
 from langchain_kserve._runtimes import Declaration
+from langchain_kserve._sampling import SamplingFields
 from langchain_kserve._tools import Tool, to_openai_tools, to_response_format, to_tool_choice
 
 if TYPE_CHECKING:
     from kserve_core.client import RuntimeClient
 
+_WITHOUT_TOOLS = (
+    "Describe the tools in the prompt and run what the model writes (a ReAct loop), or use a runtime with tool calls, "
+    "such as vLLM."
+)
 
-class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
+
+class RuntimeChat(KServeConnection, SamplingFields, BaseChatModel):
     """Drives any runtime that answers conversations; a subclass names the runtime.
 
     Keyword arguments of a call go before the fields: any parameter by its name (None leaves it to the server),
@@ -58,9 +64,11 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
     """Fields sent as they are, over everything else; for what this package does not know."""
 
     _declaration: ClassVar[Declaration]
-    _parameters: ClassVar[type[ChatFields]] = ChatFields
+    _parameters: ClassVar[type[SamplingFields]] = SamplingFields
     _flags: ClassVar[ModelProfile] = {"text_inputs": True, "text_outputs": True}
     """What the runtime can do with any model, for `profile`."""
+    _has_tools: ClassVar[bool] = True
+    """Whether the runtime can be given tools."""
     _strict_tools: ClassVar[bool] = False
     """Whether the server has to be told `strict` to hold a call's arguments to their schema, and to call tools at all
     when a form is asked for in the same request."""
@@ -109,6 +117,9 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """The cache's key: whatever changes the answer, and no header's value."""
         call = {name: value for name, value in kwargs.items() if name not in {"extra_headers", "stream_usage"}}
+        template = call.get("chat_template", self.__dict__.get("chat_template"))
+        if isinstance(template, ChatTemplate):  # its text is in no dump
+            call["chat_template"] = template.source or template.name
         return super()._get_llm_string(stop=stop, **call)
 
     @classmethod
@@ -159,6 +170,17 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
 
     # Answers
 
+    def _answering(self, client: "RuntimeClient[Any]") -> Any:
+        """What answers conversations, made once for a client."""
+        made = self._slot.chat
+        if made is None or made[0] is not client:
+            made = self._slot.chat = (client, self._make_chat(client.runtime))
+        return made[1]
+
+    def _make_chat(self, runtime: Any) -> Any:
+        """What answers conversations: the codec itself, where it knows them."""
+        return runtime
+
     def _request(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
     ) -> ChatRequest:
@@ -182,7 +204,7 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
         with translated:
             request = self._request(messages, stop, kwargs)
             client = self._get_client()
-            answer = client.run(client.runtime.chat(request))
+            answer = client.run(self._answering(client).chat(request))
         self._notice(client)
         return to_chat_result(answer, model=kwargs.get("model"))
 
@@ -197,7 +219,7 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
         with translated:
             request = self._request(messages, stop, kwargs)
             client = self._get_client()
-            answer = await client.arun(client.runtime.chat(request))
+            answer = await client.arun(self._answering(client).chat(request))
         self._notice(client)
         return to_chat_result(answer, model=kwargs.get("model"))
 
@@ -214,7 +236,7 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
             request = self._request(messages, stop, kwargs)
             client = self._get_client()
             make = ChunkMaker(model=kwargs.get("model"))
-            with contextlib.closing(client.stream(client.runtime.stream_chat(request))) as deltas:
+            with contextlib.closing(client.stream(self._answering(client).stream_chat(request))) as deltas:
                 for delta in deltas:
                     chunk = make(delta)
                     if run_manager:
@@ -235,7 +257,7 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
             request = self._request(messages, stop, kwargs)
             client = self._get_client()
             make = ChunkMaker(model=kwargs.get("model"))
-            async with contextlib.aclosing(client.astream(client.runtime.stream_chat(request))) as deltas:
+            async with contextlib.aclosing(client.astream(self._answering(client).stream_chat(request))) as deltas:
                 async for delta in deltas:
                     chunk = make(delta)
                     if run_manager:
@@ -244,7 +266,7 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
         self._notice(client)
 
     def _several_choices(self, kwargs: Mapping[str, Any]) -> bool:
-        return (kwargs.get("n", self.n) or 1) > 1
+        return (kwargs.get("n", self.__dict__.get("n")) or 1) > 1
 
     def _check_one_choice(self, kwargs: Mapping[str, Any]) -> None:
         if self._several_choices(kwargs):
@@ -282,7 +304,11 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
 
         Raises:
             ConfigurationError: If `tool_choice` names no tool.
+            UnsupportedParameterError: If the runtime has no tools.
         """
+        if tools and not self._has_tools:
+            msg = f"{type(self).__name__} has no tools: {self._declaration.label} completes text."
+            raise UnsupportedParameterError(msg, hint=_WITHOUT_TOOLS)
         formatted = to_openai_tools(tools, strict=strict)
         choice = to_tool_choice(tool_choice, formatted)
         bound: dict[str, Any] = {"tools": formatted} if formatted else {}
@@ -309,8 +335,10 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
         Args:
             schema: A pydantic class (the answer is an instance), or a `TypedDict`, JSON Schema or OpenAI function
                 (the answer is a dict).
-            method: `json_schema` has the server force the schema while generating; `function_calling` makes the
-                answer the arguments of a tool call; `json_mode` forces JSON only, so the prompt must describe it.
+            method: `json_schema` has the server force the schema while generating, or, where the runtime cannot do
+                that (Caikit), asks for it in the prompt; `function_calling` makes the answer the arguments of a tool
+                call, and is `json_schema` where the runtime has no tools; `json_mode` forces JSON only, so the prompt
+                must describe it. The answer is checked in any case.
             include_raw: Return a dict with `raw` (the message), `parsed` and `parsing_error` instead of raising.
             strict: Sent along with the schema when set; not for `json_mode`. With `function_calling`, True also where
                 it is not set and the runtime needs it to hold the arguments to the schema.
@@ -336,6 +364,8 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
             include_raw=include_raw,
             strict=strict,
             strict_tools=self._strict_tools,
+            has_tools=self._has_tools,
+            guided=self._declaration.guided,
             **kwargs,
         )
 
@@ -346,7 +376,7 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
         """The ids of a text's tokens; asks the server, unless `custom_get_token_ids` is set."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
-        return _counting.tokenize(self, text).token_ids
+        return _counting.ids(self, _counting.tokenize(self, text))
 
     @override
     def get_num_tokens(self, text: str) -> int:
@@ -368,4 +398,5 @@ class RuntimeChat(KServeConnection, ChatFields, BaseChatModel):
             return _counting.count_locally(messages, tools, self.custom_get_token_ids)
         with translated:
             request = self._request(messages, None, {"tools": tools} if tools else {})
-        return _counting.tokenize_messages(self, request).count
+            exchange = _counting.tokenizer(self, self._answering(self._get_client())).tokenize_messages(request)
+        return _counting.run(self, exchange).count

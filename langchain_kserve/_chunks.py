@@ -93,6 +93,7 @@ class ChunkMaker:
             and delta.refusal is None
             and delta.system_fingerprint is None
             and delta.stop_reason is None
+            and not delta.extra
         ):
             return text_chunk(delta.content)
         extra: dict[str, Any] = {}
@@ -133,7 +134,7 @@ class ChunkMaker:
 
 
 def _info(delta: ChatDelta) -> dict[str, Any]:
-    info: dict[str, Any] = {}
+    info: dict[str, Any] = {name: value for name, value in (delta.extra or {}).items() if value is not None}
     if delta.finish_reason is not None:
         info["finish_reason"] = delta.finish_reason
     if delta.stop_reason is not None:

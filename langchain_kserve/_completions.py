@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from langchain_core.utils._merge import merge_dicts
 
 from kserve_core import types as core
 from kserve_core.batching import add_usage
-from kserve_core.calls import Call, Exchange, Flow, Parallel
+from kserve_core.calls import AnyCall, Exchange, Flow, Parallel
 from kserve_core.capabilities import TextRequest, TextRuntime
 from kserve_core.errors import BadResponseError, KServeError, RequestTooLargeError
 
@@ -45,14 +45,14 @@ def generate_all(
         # The first part goes alone: it settles what the others need to know, such as the model's name and the size.
         first = replace(request, prompts=prompts[:size])
         try:
-            results = [_checked((yield from run(runtime.generate(first))), first)]
+            results = [_checked((yield from run(runtime.generate(first), concurrency)), first)]
             break
         except RequestTooLargeError:
             if size == 1:
                 raise
             size = (size + 1) // 2
     parts = [replace(request, prompts=prompts[start : start + size]) for start in range(size, len(prompts), size)]
-    outcomes = yield from _together([run(runtime.generate(part)) for part in parts], concurrency)
+    outcomes = yield from _together([run(runtime.generate(part), concurrency) for part in parts], concurrency)
     for part, outcome in zip(parts, outcomes, strict=True):
         if isinstance(outcome, RequestTooLargeError) and len(part.prompts) > 1:
             half = (len(part.prompts) + 1) // 2
@@ -68,9 +68,9 @@ def generate_all(
 def _together(flows: Sequence[Flow[T]], limit: int) -> Flow[list[T | KServeError]]:
     """Runs flows side by side: the calls they wait for at the same time are in flight at the same time."""
     outcomes: list[Any] = [None] * len(flows)
-    waiting: list[tuple[int, Call[Any] | Parallel[Any]]] = []
+    waiting: list[tuple[int, AnyCall[Any] | Parallel[Any]]] = []
 
-    def advance(at: int, move: Callable[[], Call[Any] | Parallel[Any]]) -> None:
+    def advance(at: int, move: Callable[[], AnyCall[Any] | Parallel[Any]]) -> None:
         try:
             waiting.append((at, move()))
         except StopIteration as stop:
@@ -81,8 +81,8 @@ def _together(flows: Sequence[Flow[T]], limit: int) -> Flow[list[T | KServeError
     for at, flow in enumerate(flows):
         advance(at, partial(next, flow))
     while waiting:
-        calls = [(at, step) for at, step in waiting if isinstance(step, Call)]
-        others = [(at, step) for at, step in waiting if not isinstance(step, Call)]
+        calls = [(at, step) for at, step in waiting if not isinstance(step, Parallel)]
+        others = [(at, step) for at, step in waiting if isinstance(step, Parallel)]
         waiting.clear()
         answers: list[Any] = []
         if calls:
@@ -102,11 +102,21 @@ def _checked(result: core.TextResult, request: TextRequest) -> core.TextResult:
     return result
 
 
-def run(exchange: Exchange[T]) -> Flow[T]:
-    """Runs an exchange from within a flow, whichever kind it is."""
-    if isinstance(exchange, Call):
+def run(exchange: Exchange[T], limit: int) -> Flow[T]:
+    """Runs an exchange from within a flow, whichever kind it is, with at most so many of its requests at once."""
+    if not isinstance(exchange, Generator):
         return (yield exchange)  # type: ignore[no-any-return]
-    return (yield from exchange)
+    try:
+        step = next(exchange)
+        while True:
+            try:
+                answer = yield (replace(step, limit=limit) if isinstance(step, Parallel) else step)
+            except KServeError as error:  # noqa: PERF203 - one turn per request
+                step = exchange.throw(error)
+            else:
+                step = exchange.send(answer)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
 
 
 def _joined(results: Sequence[core.TextResult]) -> core.TextResult:
@@ -149,8 +159,7 @@ def to_llm_result(result: core.TextResult, model: str | None) -> LLMResult:
 
 
 def _to_generation(one: core.Generation) -> Generation:
-    info = {name: value for name, value in one.extra.items() if value is not None}
-    info |= _info(one)
+    info = _extra(one) | _info(one)
     if one.usage is not None:
         info["token_usage"] = token_usage(one.usage)
     return Generation(text=one.text, generation_info=info or None)
@@ -158,7 +167,7 @@ def _to_generation(one: core.Generation) -> Generation:
 
 def to_chunk(piece: core.GenerationChunk) -> GenerationChunk:
     """One piece of a stream. What LangChain would add up or join when merging chunks is on one of them only."""
-    info = _info(piece)
+    info = _extra(piece) | _info(piece)
     if piece.model:
         info["model_name"] = piece.model
     if piece.id:
@@ -179,6 +188,11 @@ def _info(one: core.Generation | core.GenerationChunk) -> dict[str, Any]:
     if one.reasoning:
         info["reasoning"] = one.reasoning
     return info
+
+
+def _extra(one: core.Generation | core.GenerationChunk) -> dict[str, Any]:
+    """What the server said that has no name here."""
+    return {name: value for name, value in (one.extra or {}).items() if value is not None}
 
 
 def result_of_stream(chunks: Sequence[GenerationChunk], model: str | None) -> LLMResult:

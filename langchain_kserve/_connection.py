@@ -81,9 +81,10 @@ def _env_ca_cert() -> str | None:
 class _Slot:
     """Holds what is built from the fields; never compared, pickled or deep-copied with them."""
 
-    __slots__ = ("client", "endpoint", "settings")
+    __slots__ = ("chat", "client", "endpoint", "settings")
 
     def __init__(self) -> None:
+        self.chat: Any = None
         self.client: Any = None
         self.endpoint: Any = None
         self.settings: Any = None
@@ -111,7 +112,8 @@ class KServeConnection(ServerInfo, BaseModel):
     """
 
     base_url: str | None = Field(default_factory=_env_base_url)
-    """The endpoint's URL, with the path before `/chat/completions` and the like (`https://host/v1`).
+    """The endpoint's URL: `https://host[:port]`, for vLLM with the path before `/chat/completions` and the like
+    (`https://host/v1`), or `grpcs://host[:port]` (`grpc://` without TLS) for a runtime that speaks gRPC.
 
     Taken from `KSERVE_BASE_URL` when not given.
     """
@@ -153,13 +155,16 @@ class KServeConnection(ServerInfo, BaseModel):
     allow_insecure_token: bool = False
     """Whether a token may be sent over plain HTTP to a host other than this one."""
 
-    protocol: Literal["rest", "grpc"] = "rest"
-    """How to talk to the runtime."""
+    protocol: Literal["rest", "grpc"] | None = None
+    """How to talk to the runtime: the runtime's usual way, or gRPC if the URL says so, unless it is set."""
 
     model_config = ConfigDict(hide_input_in_errors=True, arbitrary_types_allowed=True, protected_namespaces=())
 
     _declaration: ClassVar[Declaration]
     """The runtime; set by each concrete class."""
+
+    _codec_options: ClassVar[tuple[str, ...]] = ()
+    """Fields that the codec takes besides `model`."""
 
     _aliases: ClassVar[Mapping[str, str]] = {
         "model_name": "model",
@@ -185,7 +190,6 @@ class KServeConnection(ServerInfo, BaseModel):
         if data.get("api_key") is None and _authorizes(data.get("default_headers")):
             data["api_key"] = None  # the header is the credential; the environment's token is for others
         super().__init__(*args, **data)
-        self._declaration.check(self.protocol)
         slot = self._slot
         slot.settings, slot.endpoint = self._settings(), self._make_endpoint()
 
@@ -219,7 +223,8 @@ class KServeConnection(ServerInfo, BaseModel):
     def _settings(self) -> tuple[Any, ...]:
         """Everything the client depends on; a change (assignment, copy with update) makes a new client."""
         values = self.__dict__
-        return (*[values[name] for name in _ENDPOINT_FIELDS], self.protocol, values.get("model"))
+        names = (*_ENDPOINT_FIELDS, "protocol", *self._codec_options)
+        return (*[values[name] for name in names], values.get("model"))
 
     def _make_endpoint(self) -> "Endpoint":
         from kserve_core.endpoint import Endpoint
@@ -230,12 +235,17 @@ class KServeConnection(ServerInfo, BaseModel):
         if headers := arguments["default_headers"]:
             arguments["default_headers"] = {name: revealed(value) for name, value in headers.items()}
         with translated:
-            return Endpoint.create(**arguments)
+            endpoint = Endpoint.create(**arguments)
+            if self._declaration.protocol(self.protocol, is_grpc=endpoint.is_grpc) == "grpc":
+                _ = endpoint.grpc_target  # complains about what gRPC cannot be reached at
+            return endpoint
 
     def _make_runtime(self, endpoint: "Endpoint") -> Any:
-        """Makes the codec; override where a runtime takes more than its path and model."""
-        codec = self._declaration.codec(self.protocol)
-        return codec(base_path=endpoint.base_path, model=getattr(self, "model", None))
+        """Makes the codec."""
+        values = self.__dict__
+        make = self._declaration.codec(self._declaration.protocol(self.protocol, is_grpc=endpoint.is_grpc))
+        options = {name: values[name] for name in self._codec_options}
+        return make(base_path=endpoint.base_path, model=values.get("model"), **options)
 
     def _get_client(self) -> "RuntimeClient[Any]":
         """The client of the present settings, made at first use."""

@@ -10,10 +10,10 @@ from langchain_core.messages import BaseMessage, get_buffer_string
 
 from kserve_core import errors as core
 from kserve_core.calls import Exchange
-from kserve_core.capabilities import ChatRequest, TokenizerRuntime
+from kserve_core.capabilities import TokenizerRuntime
 from kserve_core.types import Tokenization
 from langchain_kserve._connection import KServeConnection
-from langchain_kserve._errors import UnsupportedParameterError, to_langchain
+from langchain_kserve._errors import UnsupportedParameterError, to_langchain, translated
 from langchain_kserve._tools import to_openai_tools
 
 _HINT = (
@@ -22,16 +22,24 @@ _HINT = (
 )
 
 
-def tokenize(model: KServeConnection, text: str) -> Tokenization:
-    """The tokens of a text alone, without the special tokens a prompt begins with."""
-    runtime = _tokenizer(model)
-    name = getattr(model, "model", None)
-    return _run(model, runtime.tokenize(text, model=name, add_special_tokens=False))
+def tokenize(model: KServeConnection, text: str, *, special: bool = False) -> Tokenization:
+    """The tokens of a text, with or without the special tokens a prompt begins with."""
+    runtime = tokenizer(model, model._get_client().runtime)
+    with translated:
+        exchange = runtime.tokenize(text, model=getattr(model, "model", None), add_special_tokens=special)
+    return run(model, exchange)
 
 
-def tokenize_messages(model: KServeConnection, request: ChatRequest) -> Tokenization:
-    """The tokens of a conversation as the model would see it."""
-    return _run(model, _tokenizer(model).tokenize_messages(request))
+def ids(model: KServeConnection, tokens: Tokenization) -> list[int]:
+    """The tokens' ids.
+
+    Raises:
+        UnsupportedParameterError: If the runtime tells their number only.
+    """
+    if tokens.count and not tokens.token_ids:
+        msg = f"{model._declaration.label} counts tokens, but does not tell their ids."
+        raise UnsupportedParameterError(msg, hint=_HINT)
+    return tokens.token_ids
 
 
 def count_locally(
@@ -44,15 +52,24 @@ def count_locally(
     return count
 
 
-def _tokenizer(model: KServeConnection) -> TokenizerRuntime:
-    runtime = model._get_client().runtime
-    if not isinstance(runtime, TokenizerRuntime):
+def tokenizer(model: KServeConnection, counting: Any) -> Any:
+    """What counts a model's tokens.
+
+    Args:
+        model: The model.
+        counting: What answers its conversations or completes its prompts.
+
+    Raises:
+        UnsupportedParameterError: If its runtime does not count.
+    """
+    if not isinstance(model._get_client().runtime, TokenizerRuntime):
         msg = f"{model._declaration.label} does not count tokens."
         raise UnsupportedParameterError(msg, hint=_HINT)
-    return runtime
+    return counting
 
 
-def _run(model: KServeConnection, exchange: Exchange[Tokenization]) -> Tokenization:
+def run(model: KServeConnection, exchange: Exchange[Tokenization]) -> Tokenization:
+    """Counts; an endpoint that does not offer to is an error that says what to do."""
     try:
         return model._run(exchange)
     except core.ModelNotFoundError:

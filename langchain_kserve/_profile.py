@@ -15,9 +15,13 @@ T = TypeVar("T")
 
 def filled(profile: ModelProfile | None, info: ModelInfo) -> ModelProfile:
     """A profile with what the server told in its gaps; what it said before stays."""
-    learned: ModelProfile = {"name": info.id}
+    learned: ModelProfile = {}
+    if info.id:
+        learned["name"] = info.id
     if info.max_model_len:
         learned["max_input_tokens"] = info.max_model_len
+    if longest := info.extra.get("max_new_tokens"):
+        learned["max_output_tokens"] = longest
     return {**learned, **(profile or {})}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_kserve._errors import UnsupportedParameterError
+from langchain_kserve._errors import UnsupportedParameterError, translated
 
 if TYPE_CHECKING:
     from kserve_core.client import RuntimeClient
@@ -26,7 +26,8 @@ class ServerInfo:
         if ask is None:
             msg = f"{runtime.name} cannot be asked for this ({question})."
             raise UnsupportedParameterError(msg)
-        return ask()
+        with translated:
+            return ask()
 
     def list_models(self) -> list[ModelInfo]:
         """The models the endpoint serves, LoRA adapters included."""
@@ -47,7 +48,11 @@ class ServerInfo:
         return bool(await self._arun(self._ask("health")))
 
     def server_version(self) -> str:
-        """The server's version, for example `0.11.0`."""
+        """The server's version, for example `0.11.0`.
+
+        Raises:
+            UnsupportedParameterError: If the runtime does not tell it, as TGIS does not.
+        """
         return str(self._run(self._ask("version")))
 
     async def aserver_version(self) -> str:

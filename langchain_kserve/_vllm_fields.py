@@ -1,12 +1,12 @@
 """What vLLM understands, as constructor fields."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from typing import Any
+from pydantic import Field, SkipValidation
 
-from pydantic import Field
-
+from kserve_core.chat_template import ChatTemplate
 from langchain_kserve._sampling import PromptFields
 
 
@@ -65,6 +65,15 @@ class VLLMChatFields(_VLLMFields):
 
     top_logprobs: int | None = None
     """How many alternatives to return with each log-probability; needs `logprobs`."""
+
+    chat_template: SkipValidation[str | Path | ChatTemplate | None] = None
+    """A chat template to use instead of the model's own, for models that have none.
+
+    Jinja text is sent along with the conversation; where the server takes no templates from requests
+    (`--trust-request-chat-template`), and with the name of a built-in format (`chatml`, `llama3`, `mistral`, ...) or
+    the path of a Jinja file or of a `tokenizer_config.json`, the conversation is written as a prompt here and completed
+    as text. It then has no tools and no images, and `max_tokens` is 16 unless it is set.
+    """
 
     chat_template_kwargs: Mapping[str, Any] | None = None
     """Passed to the chat template, for example `{"enable_thinking": False}`."""

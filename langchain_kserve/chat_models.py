@@ -1,12 +1,25 @@
 """Conversations with models on KServe: one class per runtime."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from langchain_core.language_models import ModelProfile
+from typing_extensions import override
 
 from langchain_kserve import _runtimes
 from langchain_kserve._base_chat import RuntimeChat
-from langchain_kserve._chat_fields import VLLMChatFields
+from langchain_kserve._caikit_fields import CaikitConnection, CaikitFields
+from langchain_kserve._templated_chat import TemplatedChat
+from langchain_kserve._tgis_fields import TGISChatFields
+from langchain_kserve._vllm_fields import VLLMChatFields
+
+_TEXT_ONLY: ModelProfile = {
+    "text_inputs": True,
+    "text_outputs": True,
+    "image_inputs": False,
+    "tool_calling": False,
+    "tool_choice": False,
+    "temperature": True,
+}
 
 
 class ChatVLLM(RuntimeChat, VLLMChatFields):
@@ -36,6 +49,10 @@ class ChatVLLM(RuntimeChat, VLLMChatFields):
         for chunk in model.stream("Count to ten."):
             print(chunk.text, end="")
         ```
+
+    A model without a chat template is given one with `chat_template`: a built-in format's name (`"chatml"`), Jinja
+    text or a file. Unless the server takes it from the request, conversations are then completed as text, without
+    tools; see the field.
 
     ??? example "Tools"
 
@@ -77,3 +94,78 @@ class ChatVLLM(RuntimeChat, VLLMChatFields):
         "structured_output": True,
         "temperature": True,
     }
+
+    @override
+    def _make_chat(self, runtime: Any) -> Any:
+        from kserve_core.runtimes.vllm.templated import VLLMChat
+
+        return VLLMChat(runtime)
+
+
+class ChatCaikit(TemplatedChat, CaikitFields, CaikitConnection):
+    """A model served by Caikit, with TGIS behind it or alone, answering conversations over REST or gRPC.
+
+    Caikit completes text, so a chat template has to be given, and there are no tools: `bind_tools` raises
+    `UnsupportedParameterError`, `profile["tool_calling"]` is False, and agents have to work by prompt (ReAct). Nor can
+    the server hold an answer to a form: `with_structured_output` asks for it in the prompt and checks the answer.
+
+    Set `max_tokens`: the server stops after 20 tokens otherwise. Streams need TGIS behind the server.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import ChatCaikit
+
+        model = ChatCaikit(
+            base_url="https://granite-demo.apps.example.com",
+            api_key="...",
+            model="granite-3.3-8b-instruct",  # may be left out when one model is served
+            chat_template="granite",  # or Jinja text, or Path("tokenizer_config.json")
+            max_tokens=256,
+        )
+        model.invoke("Why is the sky blue?")
+        for chunk in model.stream("Count to ten."):
+            print(chunk.text, end="")
+        ```
+    """
+
+    _declaration = _runtimes.CAIKIT
+    _parameters = CaikitFields
+    _codec_options = ("route_prefix",)
+    _flags: ClassVar[ModelProfile] = {**_TEXT_ONLY, "structured_output": False}
+
+
+class ChatTGIS(TemplatedChat, TGISChatFields):
+    """A model served by TGIS, the classic server or vLLM with the TGIS adapter, answering conversations over gRPC.
+
+    TGIS completes text, so a chat template has to be given, and there are no tools: `bind_tools` raises
+    `UnsupportedParameterError`, `profile["tool_calling"]` is False, and agents have to work by prompt (ReAct).
+
+    The vLLM-backed server holds answers to a form (`with_structured_output`, `guided_json`, `guided_regex`,
+    `guided_choice`, `guided_grammar`); the classic one skips such a wish without a word, so that only the check of the
+    answer is left.
+
+    Set `max_tokens`: the classic server stops after 20 tokens otherwise.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import ChatTGIS
+
+        model = ChatTGIS(
+            base_url="grpcs://granite-demo.apps.example.com:443",
+            api_key="...",
+            chat_template="granite",  # or Jinja text, or Path("tokenizer_config.json")
+            max_tokens=256,
+        )
+        model.invoke("Why is the sky blue?")
+        model.with_structured_output(Joke).invoke("Tell a joke.")
+        model.invoke("Is the sky blue?", guided_choice=["yes", "no"])
+        model.load_profile()["max_input_tokens"]
+        ```
+    """
+
+    _declaration = _runtimes.TGIS
+    _parameters = TGISChatFields
+    _codec_options = ("adapter_id", "prefix_id")
+    _flags: ClassVar[ModelProfile] = {**_TEXT_ONLY, "structured_output": True}

@@ -12,11 +12,12 @@ from pydantic import Field
 from typing_extensions import override
 
 from kserve_core.batching import BATCH_SIZE, CONCURRENCY, embed_all
-from kserve_core.calls import Flow
-from kserve_core.capabilities import ProgressCallback
+from kserve_core.calls import Exchange, Flow
+from kserve_core.capabilities import ProgressCallback, SimilarityRequest
 from kserve_core.errors import ConfigurationError
 from kserve_core.types import EmbeddingResult
 from langchain_kserve import _runtimes
+from langchain_kserve._caikit_fields import CaikitConnection
 from langchain_kserve._connection import KServeConnection
 from langchain_kserve._errors import translated
 from langchain_kserve._runtimes import Declaration
@@ -32,9 +33,6 @@ class RuntimeEmbeddings(KServeConnection, Embeddings):
 
     model: str | None = None
     """The model's name on the server. May be left out when the endpoint serves one model."""
-
-    dimensions: int | None = Field(default=None, ge=1)
-    """Length of the vectors, for models that can shorten them. Sent only when set."""
 
     truncate: bool | int | None = None
     """What to do with a text longer than the model takes: None or False lets it fail, True cuts it to the model's
@@ -98,18 +96,23 @@ class RuntimeEmbeddings(KServeConnection, Embeddings):
             msg = "embed_documents takes a list of texts, and got one text."
             with translated:
                 raise ConfigurationError(msg, hint="Wrap it in a list, or use embed_query.")
-        truncate = -1 if self.truncate is True else self.truncate
         return embed_all(
             self._get_client().runtime,
             [prefix + text for text in texts] if prefix else list(texts),
             model=self.model,
-            dimensions=self.dimensions,
-            truncate=None if truncate is False else truncate,
+            dimensions=self.__dict__.get("dimensions"),
+            truncate=self._truncation(),
             batch_size=self.batch_size,
             concurrency=self.max_concurrency,
             on_progress=on_progress,
             extra_body=self.extra_body,
         )
+
+    def _truncation(self) -> int | None:
+        """`truncate` as runtimes take it: a number of tokens, -1 for the model's limit."""
+        if self.truncate is None or self.truncate is False:
+            return None
+        return -1 if self.truncate is True else self.truncate
 
     @contextlib.contextmanager
     def _progress(self, texts: Sequence[str]) -> Iterator[ProgressCallback | None]:
@@ -146,4 +149,69 @@ class VLLMEmbeddings(RuntimeEmbeddings):
         ```
     """
 
+    dimensions: int | None = Field(default=None, ge=1)
+    """Length of the vectors, for models that can shorten them. Sent only when set."""
+
     _declaration = _runtimes.VLLM
+
+
+class CaikitEmbeddings(RuntimeEmbeddings, CaikitConnection):
+    """An embedding model served by Caikit, over REST or gRPC.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import CaikitEmbeddings
+
+        embeddings = CaikitEmbeddings(base_url="https://minilm-demo.apps.example.com", api_key="...")
+        vectors = embeddings.embed_documents(["first text", "second text"])
+        embeddings.similarity("a cat", ["a kitten", "a car"])  # [0.77, 0.35], without fetching any vector
+        ```
+    """
+
+    _declaration = _runtimes.CAIKIT
+    _codec_options = ("route_prefix",)
+
+    def similarity(self, source: str, sentences: Sequence[str]) -> list[float]:
+        """Compares sentences with another one on the server, which sends back the scores only.
+
+        Args:
+            source: The sentence to compare with.
+            sentences: The sentences to compare; none means no request.
+
+        Returns:
+            How similar each sentence is, in their order: the cosine, so 1 is the same meaning.
+        """
+        return self.similarities([source], sentences)[0]
+
+    async def asimilarity(self, source: str, sentences: Sequence[str]) -> list[float]:
+        """Compares sentences with another one; see `similarity`."""
+        return (await self.asimilarities([source], sentences))[0]
+
+    def similarities(self, sources: Sequence[str], sentences: Sequence[str]) -> list[list[float]]:
+        """Compares sentences with each of several others, by one request; see `similarity`.
+
+        Returns:
+            One list of scores for each source.
+        """
+        return self._run(self._similarities(sources, sentences))
+
+    async def asimilarities(self, sources: Sequence[str], sentences: Sequence[str]) -> list[list[float]]:
+        """Compares sentences with each of several others; see `similarities`."""
+        return await self._arun(self._similarities(sources, sentences))
+
+    def _similarities(self, sources: Sequence[str], sentences: Sequence[str]) -> Exchange[list[list[float]]]:
+        if isinstance(sources, str) or isinstance(sentences, str):
+            msg = "The sentences to compare are a list, and one text was given."
+            with translated:
+                raise ConfigurationError(msg, hint="Wrap it in a list.")
+        request = SimilarityRequest(
+            sources=sources,
+            sentences=sentences,
+            model=self.model,
+            truncate=self._truncation(),
+            extra_body=self.extra_body,
+        )
+        with translated:
+            exchange: Exchange[list[list[float]]] = self._get_client().runtime.similarities(request)
+            return exchange

@@ -15,6 +15,7 @@ from kserve_core.calls import Flow
 from kserve_core.errors import ConfigurationError
 from kserve_core.types import Ranking
 from langchain_kserve import _runtimes
+from langchain_kserve._caikit_fields import CaikitConnection
 from langchain_kserve._connection import KServeConnection
 from langchain_kserve._errors import translated
 from langchain_kserve._runtimes import Declaration
@@ -208,3 +209,21 @@ class VLLMRerank(RuntimeRerank):
     """
 
     _declaration = _runtimes.VLLM
+
+
+class CaikitRerank(RuntimeRerank, CaikitConnection):
+    """An embedding model (scores are cosines) or a cross-encoder served by Caikit, over REST or gRPC.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import CaikitRerank
+
+        reranker = CaikitRerank(base_url="https://minilm-demo.apps.example.com", api_key="...", top_n=3)
+        best = reranker.compress_documents(documents, "How do I rotate a token?")
+        best[0].metadata["relevance_score"]
+        ```
+    """
+
+    _declaration = _runtimes.CAIKIT
+    _codec_options = ("route_prefix",)

@@ -78,7 +78,6 @@ PARAMETERS = {
     "bad_words": ["x"],
     "use_beam_search": True,
     "truncate_prompt_tokens": 5,
-    "chat_template": "{{ messages }}",
     "chat_template_kwargs": {"enable_thinking": False},
     "add_generation_prompt": False,
     "continue_final_message": True,
@@ -106,7 +105,7 @@ def test_a_parameter_is_a_field_a_call_argument_and_can_be_taken_back(name, valu
 
 
 def test_every_parameter_field_was_tried():
-    assert set(PARAMETERS) | {"n"} == ChatVLLM._parameters.parameter_names()
+    assert set(PARAMETERS) | {"n", "chat_template"} == ChatVLLM._parameters.parameter_names()
 
 
 def test_a_calls_arguments_go_before_the_fields():

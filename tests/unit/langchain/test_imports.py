@@ -20,7 +20,9 @@ def test_all_is_sorted_and_true():
 
 
 def test_the_classes_are_there():
-    assert {"ChatVLLM", "VLLM", "VLLMEmbeddings", "VLLMRerank", "KServeError"} <= set(langchain_kserve.__all__)
+    vllm = {"ChatVLLM", "VLLM", "VLLMEmbeddings", "VLLMRerank"}
+    caikit = {"ChatCaikit", "CaikitLLM", "CaikitEmbeddings", "CaikitRerank"}
+    assert vllm | caikit | {"ChatTGIS", "TGISLLM", "KServeError"} <= set(langchain_kserve.__all__)
 
 
 def test_a_wrong_name_is_an_attribute_error():
@@ -41,8 +43,9 @@ def test_importing_the_package_imports_next_to_nothing():
     assert not modules & {"langchain_core", "pydantic", "httpx", "numpy", "grpc", "llama_index"}
 
 
-def test_importing_a_class_leaves_heavy_modules_alone():
-    modules = _modules_after("from langchain_kserve import ChatVLLM")
+@pytest.mark.parametrize("name", ["ChatVLLM", "ChatCaikit", "TGISLLM"])
+def test_importing_a_class_leaves_heavy_modules_alone(name):
+    modules = _modules_after(f"from langchain_kserve import {name}")
     assert not modules & {"numpy", "grpc", "llama_index", "llamaindex_kserve", "jinja2", "transformers", "tiktoken"}
     assert not [name for name in modules if name.startswith("kserve_core.devserver")]
 
