@@ -36,13 +36,18 @@ if TYPE_CHECKING:
         UnsupportedParameterError,
     )
     from llamaindex_kserve._errors import InvalidOutputError
-    from llamaindex_kserve.embeddings import VLLMEmbedding
-    from llamaindex_kserve.llms import VLLM
-    from llamaindex_kserve.rerank import VLLMRerank
+    from llamaindex_kserve.embeddings import CaikitEmbedding, VLLMEmbedding
+    from llamaindex_kserve.evaluation import CaikitSimilarityEvaluator
+    from llamaindex_kserve.llms import TGISLLM, VLLM, CaikitLLM
+    from llamaindex_kserve.rerank import CaikitRerank, VLLMRerank
 
 __all__ = [
     "AuthenticationError",
     "BadResponseError",
+    "CaikitEmbedding",
+    "CaikitLLM",
+    "CaikitRerank",
+    "CaikitSimilarityEvaluator",
     "ConfigurationError",
     "ConnectTimeoutError",
     "ContextOverflowError",
@@ -63,6 +68,7 @@ __all__ = [
     "ServerError",
     "StreamIdleError",
     "StreamInterrupted",
+    "TGISLLM",
     "TLSError",
     "UnsupportedParameterError",
     "VLLM",
@@ -72,7 +78,12 @@ __all__ = [
 ]
 
 _MODULES = {
+    "CaikitEmbedding": "llamaindex_kserve.embeddings",
+    "CaikitLLM": "llamaindex_kserve.llms",
+    "CaikitRerank": "llamaindex_kserve.rerank",
+    "CaikitSimilarityEvaluator": "llamaindex_kserve.evaluation",
     "InvalidOutputError": "llamaindex_kserve._errors",
+    "TGISLLM": "llamaindex_kserve.llms",
     "VLLM": "llamaindex_kserve.llms",
     "VLLMEmbedding": "llamaindex_kserve.embeddings",
     "VLLMRerank": "llamaindex_kserve.rerank",

@@ -106,7 +106,7 @@ class KServeLLM(ConnectionMixin, StructuredOutputMixin):
         info = self._learned()
         return LLMMetadata(
             context_window=self.context_window or (info and info.max_model_len) or DEFAULT_CONTEXT_WINDOW,
-            num_output=self.max_tokens or DEFAULT_NUM_OUTPUTS,
+            num_output=self.max_tokens or _usual_length(info),
             is_chat_model=self.is_chat_model,
             is_function_calling_model=self._calls_functions(),
             model_name=self.model or (info and info.id) or _UNNAMED,
@@ -166,23 +166,34 @@ class KServeLLM(ConnectionMixin, StructuredOutputMixin):
         if not kwargs.pop("use_chat_completions", self.is_chat_model):
             return self._ask_prompt(self._as_prompt(messages), kwargs, stream=stream)
         parts = self._parts(kwargs)
+        runtime = self._chat_runtime(parts.params)
         request = parts.chat(self._on_the_wire(messages))
-        runtime = self.client.runtime
         exchange = runtime.stream_chat(request) if stream else runtime.chat(request)
         answer = self._answer(one_call=parts.parallel_tool_calls is False)
-        return _Asked(exchange, answer, names_model=request.model is not None)
+        return _Asked(exchange, answer, names_model=self._is_addressed(request.model))
+
+    def _chat_runtime(self, params: dict[str, Any]) -> Any:  # noqa: ARG002 - for subclasses
+        """What takes a chat request with these parameters, which it may complete."""
+        return self.client.runtime
+
+    def _is_addressed(self, model: str | None) -> bool:
+        """Whether a request can be sent without finding out first which model is served."""
+        return model is not None
 
     def _answer(self, *, one_call: bool) -> Answer:
         return Answer(one_call=one_call)
 
     def _ask_prompt(self, prompt: str, kwargs: dict[str, Any], *, stream: bool) -> "_Asked":
         parts = self._parts(kwargs)
-        # Servers' own default for completions is about a line of text.
-        parts.params.setdefault("max_tokens", DEFAULT_NUM_OUTPUTS)
+        self._limit_length(parts.params)
         request = parts.text(prompt, self._runtime_name)
         runtime = self.client.runtime
         exchange = runtime.stream_generate(request) if stream else runtime.generate(request)
-        return _Asked(exchange, Answer(), names_model=request.model is not None)
+        return _Asked(exchange, Answer(), names_model=self._is_addressed(request.model))
+
+    def _limit_length(self, params: dict[str, Any]) -> None:
+        # Servers' own default for completions is about a line of text.
+        params.setdefault("max_tokens", self.metadata.num_output)
 
     def _complete(self, prompt: str, formatted: bool, kwargs: dict[str, Any], *, stream: bool) -> "_Asked":
         if not formatted:
@@ -371,8 +382,16 @@ class KServeLLM(ConnectionMixin, StructuredOutputMixin):
         if isinstance(content, str):
             exchange = runtime.tokenize(content, model=self.model)
         else:
-            exchange = runtime.tokenize_messages(self._parts(kwargs or {}).chat(self._on_the_wire(content)))
+            parts = self._parts(kwargs or {})
+            runtime = self._chat_runtime(parts.params)
+            exchange = runtime.tokenize_messages(parts.chat(self._on_the_wire(content)))
         return exchange
+
+
+def _usual_length(info: ModelInfo | None) -> int:
+    """Tokens to make room for where the user has set no limit: the framework's default, or what the server allows."""
+    allowed = info.extra.get("max_new_tokens") if info is not None else None
+    return min(DEFAULT_NUM_OUTPUTS, allowed) if allowed else DEFAULT_NUM_OUTPUTS
 
 
 def _ids(tokens: Tokenization) -> list[int]:

@@ -26,6 +26,8 @@ _SHARED_BY_COPIES = ("callback_manager", "rate_limiter")
 _OTHER_NAMES = {"api_base": "base_url"}
 """Names that LlamaIndex users already type for the same thing."""
 
+_SCHEMES = {"rest": "https:// or http://", "grpc": "grpcs:// or grpc://"}
+
 
 def _hide(value: Any) -> Any:
     return SecretStr(value) if isinstance(value, str) else value
@@ -46,9 +48,10 @@ else:
 class _Cell:
     """Holds what is built at first use. Copies and unpickled cells are empty, and any two cells are equal."""
 
-    __slots__ = ("client", "endpoint", "lock", "lookup")
+    __slots__ = ("chat", "client", "endpoint", "lock", "lookup")
 
     def __init__(self) -> None:
+        self.chat: tuple[Any, Any] | None = None
         self.client: RuntimeClient[Any] | None = None
         self.endpoint: Endpoint | None = None
         self.lock = threading.Lock()
@@ -85,7 +88,10 @@ class ConnectionMixin(BaseComponent):
     base_url: str | None = Field(
         default=None,
         exclude=True,
-        description="The endpoint's URL; `KSERVE_BASE_URL` when left out.",
+        description=(
+            "The endpoint's URL, `https://` or `http://`; `grpcs://` or `grpc://` (without TLS) for a gRPC port. "
+            "`KSERVE_BASE_URL` when left out."
+        ),
     )
     api_key: ApiKeyField = Field(
         default=None,
@@ -142,13 +148,18 @@ class ConnectionMixin(BaseComponent):
         description="Send the token over plain HTTP to hosts outside this machine and cluster.",
     )
     protocol: Literal["rest", "grpc"] = Field(
-        default="rest", exclude=True, repr=False, description="The wire to speak, where the runtime has both."
+        default="rest",
+        exclude=True,
+        repr=False,
+        description="The wire to speak, where the runtime has both; a `grpc://` or `grpcs://` URL says it as well.",
     )
 
     _cell: _Cell = PrivateAttr(default_factory=_Cell)
 
     _runtime_name: ClassVar[str] = "KServe"
     _protocols: ClassVar[tuple[str, ...]] = ("rest",)
+    _runtime_fields: ClassVar[tuple[str, ...]] = ()
+    """Further fields the runtime's codec is made from."""
 
     def __init__(self, *args: Any, **data: Any) -> None:
         for other, name in _OTHER_NAMES.items():
@@ -162,13 +173,24 @@ class ConnectionMixin(BaseComponent):
                 msg = f"{type(self).__name__} cannot use these arguments: {_complaints(error)}"
                 raise ConfigurationError(msg) from None
             raise
+        endpoint = self._make_endpoint()
+        if self.base_url is None:
+            self.base_url = endpoint.base_url
+        if endpoint.is_grpc and "protocol" not in data:
+            self.protocol = "grpc"
+        self._check_protocol(endpoint)
+        self._cell.endpoint = endpoint
+
+    def _check_protocol(self, endpoint: Endpoint) -> None:
         if self.protocol not in self._protocols:
             msg = f"{self._runtime_name} is not reached over {self.protocol}."
-            raise UnsupportedParameterError(msg, hint=f"Use protocol={self._protocols[0]!r}.")
-        if self.base_url is None:
-            self.base_url = self.endpoint.base_url
-        else:
-            self._cell.endpoint = self._make_endpoint()
+            hint = f"Use protocol={self._protocols[0]!r}, and a base_url that is {_SCHEMES[self._protocols[0]]}."
+            raise UnsupportedParameterError(msg, hint=hint)
+        if self.protocol == "grpc":
+            _ = endpoint.grpc_target  # complains about a path
+        elif endpoint.is_grpc:
+            msg = f"base_url={endpoint.base_url!r} names a gRPC server, and protocol is 'rest'."
+            raise ConfigurationError(msg, hint="Leave protocol out, or give an https:// URL.")
 
     @classmethod
     def _refuse_unknown(cls, data: Mapping[str, Any]) -> None:
@@ -187,8 +209,13 @@ class ConnectionMixin(BaseComponent):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, _hide(value) if name == "api_key" else value)
-        if self.__pydantic_private__ is not None and (name == "model" or name in ConnectionMixin.model_fields):
+        if self.__pydantic_private__ is not None and self._leads_elsewhere(name):
             self._forget()
+
+    @classmethod
+    def _leads_elsewhere(cls, name: str) -> bool:
+        """Whether a client made before this field changed is of no use any more."""
+        return name == "model" or name in ConnectionMixin.model_fields or name in cls._runtime_fields
 
     def _forget(self) -> None:
         """Drops what was built or learned from fields that have changed."""
@@ -301,7 +328,7 @@ class ConnectionMixin(BaseComponent):
         """A copy with some fields replaced; it shares this object's connections unless they are for elsewhere."""
         update = {name: _hide(value) if name == "api_key" else value for name, value in (update or {}).items()}
         copied = super().model_copy(update=update, deep=deep)
-        if any(name == "model" or name in ConnectionMixin.model_fields for name in update):
+        if any(map(self._leads_elsewhere, update)):
             copied._forget()
         return copied
 

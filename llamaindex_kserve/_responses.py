@@ -34,6 +34,9 @@ from kserve_core.types import (
 
 M = TypeVar("M", bound=BaseModel)
 
+_TOLD = ("server_finish_reason", "seed")
+"""What runtimes tell besides, and responses pass on."""
+
 _slots = vars(BaseModel)
 _set_values = _slots["__dict__"].__set__
 _set_fields_set = _slots["__pydantic_fields_set__"].__set__
@@ -147,7 +150,7 @@ class Answer:
             self._text = choice.text
             self._logprobs = text_logprobs(choice.logprobs)
         self._reasoning = choice.reasoning
-        self._ended(choice.finish_reason, choice.stop_reason)
+        self._ended(choice.finish_reason, choice.stop_reason, choice.extra)
         self._usage = result.usage
         self._raw = result.raw
 
@@ -175,7 +178,7 @@ class Answer:
             self._thinking_delta = piece.reasoning
             self._thinking = None
         if piece.finish_reason is not None and not piece.index:
-            self._ended(piece.finish_reason, piece.stop_reason)
+            self._ended(piece.finish_reason, piece.stop_reason, getattr(piece, "extra", None))
             self.unshown = True
         if piece.usage is not None:
             self._usage = piece.usage
@@ -203,7 +206,9 @@ class Answer:
             call.arguments += piece.arguments
             call.block = None
 
-    def _ended(self, finish_reason: str | None, stop_reason: str | int | None) -> None:
+    def _ended(self, finish_reason: str | None, stop_reason: str | int | None, extra: Mapping[str, Any] | None) -> None:
+        if extra:
+            self._finish.update((name, extra[name]) for name in _TOLD if name in extra)
         if finish_reason is not None:
             self._finish["finish_reason"] = finish_reason
         if stop_reason is not None:
@@ -321,6 +326,8 @@ def chat_logprobs(logprobs: Any) -> list[list[LogProb]] | None:
 
 
 def _token_logprobs(entry: Mapping[str, Any]) -> list[LogProb]:
+    if entry["logprob"] is None:
+        return []
     chosen = _logprob(entry["token"], entry["logprob"], entry.get("bytes"))
     others = [
         _logprob(other["token"], other["logprob"], other.get("bytes"))

@@ -4,19 +4,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
-from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
+from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding, SimilarityMode
 from llama_index.core.storage.kvstore.types import BaseKVStore
 from pydantic import Field, PrivateAttr
 
 from kserve_core.batching import embed_all
-from kserve_core.calls import Flow
+from kserve_core.calls import Exchange, Flow
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.vllm import VLLMRuntime
 from kserve_core.types import EmbeddingResult
 from llamaindex_kserve._bounded import RunState, run_together, task_scope
+from llamaindex_kserve._caikit import CaikitConnection
 from llamaindex_kserve._connection import ConnectionMixin
 from llamaindex_kserve._embedding_cache import ScopedCache, query_lookup, scope
 
@@ -57,9 +58,6 @@ class KServeEmbedding(ConnectionMixin, BaseEmbedding):
         default=None,
         exclude=True,
         description="The model's name, when the endpoint serves several; `model_name` is the same thing.",
-    )
-    dimensions: int | None = Field(
-        default=None, ge=1, description="Length of the vectors, for models that can shorten them."
     )
     truncate: int | None = Field(
         default=None,
@@ -115,13 +113,19 @@ class KServeEmbedding(ConnectionMixin, BaseEmbedding):
         if name in _MAKES_THE_VECTOR or name == "embeddings_cache":
             self._scope_cache()
 
+    @property
+    def _length(self) -> int | None:
+        """The length asked for, where the runtime's class has a field for it."""
+        length: int | None = getattr(self, "dimensions", None)
+        return length
+
     def _scope_cache(self) -> None:
         cache = self.__dict__.get("embeddings_cache")
         if cache is None:
             return
         store: BaseKVStore = cache.store if isinstance(cache, ScopedCache) else cache
         source = self.model or f"served by {self.base_url}"
-        identity = [source, self.dimensions, self.truncate, dict(self.extra_body)]
+        identity = [source, self._length, self.truncate, dict(self.extra_body)]
         self.__dict__["embeddings_cache"] = ScopedCache(
             store,
             query_scope=scope([*identity, self.query_instruction]),
@@ -139,8 +143,8 @@ class KServeEmbedding(ConnectionMixin, BaseEmbedding):
         client = self._cell.client
         model = self.model or (client.runtime.model if client is not None else None)
         payload["model_name"] = payload["model"] = model or _UNNAMED
-        if self.dimensions is not None:
-            payload["dimensions"] = self.dimensions
+        if self._length is not None:
+            payload["dimensions"] = self._length
         return payload
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
@@ -162,7 +166,7 @@ class KServeEmbedding(ConnectionMixin, BaseEmbedding):
             self.client.runtime,
             texts,
             model=self.model,
-            dimensions=self.dimensions,
+            dimensions=self._length,
             truncate=self.truncate,
             batch_size=batch_size,
             concurrency=concurrency,
@@ -283,7 +287,86 @@ class VLLMEmbedding(KServeEmbedding):
     An empty text has a vector like any other. Line breaks are sent as they are.
     """
 
+    dimensions: int | None = Field(
+        default=None, ge=1, description="Length of the vectors, for models that can shorten them."
+    )
+
     _runtime_name: ClassVar[str] = "vLLM"
 
     def _make_runtime(self, endpoint: Endpoint) -> VLLMRuntime:
         return VLLMRuntime(base_path=endpoint.base_path, model=self.model)
+
+
+class CaikitEmbedding(CaikitConnection, KServeEmbedding):
+    """An embedding model served by Caikit.
+
+    Example:
+        ```python
+        embedding = CaikitEmbedding(base_url="https://minilm.apps.example.com", model="minilm")
+        Settings.embed_model = embedding
+        embedding.similarity("a cat", ["a kitten", "a car"])  # [0.77, 0.35], compared by the server
+        ```
+
+    The server refuses a text longer than its model's limit; `truncate=-1` has it cut.
+    """
+
+    @overload
+    def similarity(
+        self, embedding1: Embedding, embedding2: Embedding, mode: SimilarityMode = SimilarityMode.DEFAULT
+    ) -> float: ...
+
+    @overload
+    def similarity(self, embedding1: str, embedding2: str) -> float: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def similarity(self, embedding1: str, embedding2: Sequence[str]) -> list[float]: ...
+
+    def similarity(
+        self, embedding1: Any, embedding2: Any, mode: SimilarityMode = SimilarityMode.DEFAULT
+    ) -> float | list[float]:
+        """How similar texts are by their meaning, as the server finds; their vectors are not sent back.
+
+        With two vectors it is the framework's own method, and asks nobody. Instructions are not put in front.
+
+        Args:
+            embedding1: A text, or a vector.
+            embedding2: A text or several to compare it with, or a vector.
+            mode: How to compare vectors; texts are compared by their cosine.
+
+        Returns:
+            The similarity, 1 for the same meaning; for several texts a list in their order.
+
+        Raises:
+            KServeError: If the endpoint cannot be reached or refuses.
+        """
+        if not isinstance(embedding1, str):
+            return super().similarity(embedding1, embedding2, mode)
+        scores = self.client.run(self._comparison(embedding1, embedding2, mode))
+        return scores[0] if isinstance(embedding2, str) else scores
+
+    @overload
+    async def asimilarity(self, source: str, sentences: str) -> float: ...  # type: ignore[overload-overlap]
+
+    @overload
+    async def asimilarity(self, source: str, sentences: Sequence[str]) -> list[float]: ...
+
+    async def asimilarity(self, source: str, sentences: str | Sequence[str]) -> float | list[float]:
+        """Like `similarity` of texts, without blocking the event loop.
+
+        Raises:
+            KServeError: If the endpoint cannot be reached or refuses.
+        """
+        scores = await self.client.arun(self._comparison(source, sentences))
+        return scores[0] if isinstance(sentences, str) else scores
+
+    def _comparison(
+        self, source: str, sentences: str | Sequence[str], mode: SimilarityMode = SimilarityMode.DEFAULT
+    ) -> "Exchange[list[float]]":
+        if mode is not SimilarityMode.DEFAULT:
+            msg = "Caikit compares texts by their cosine only."
+            raise ConfigurationError(msg, hint="Embed the texts to compare their vectors in another way.")
+        texts = [sentences] if isinstance(sentences, str) else list(sentences)
+        exchange: Exchange[list[float]] = self.client.runtime.similarity(
+            source, texts, model=self.model, truncate=self.truncate
+        )
+        return exchange

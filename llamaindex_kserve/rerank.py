@@ -18,6 +18,7 @@ from kserve_core.endpoint import Endpoint
 from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.vllm import VLLMRuntime
 from kserve_core.types import Ranking
+from llamaindex_kserve._caikit import CaikitConnection
 from llamaindex_kserve._connection import ConnectionMixin
 
 dispatcher = get_dispatcher(__name__)
@@ -162,3 +163,16 @@ class VLLMRerank(KServeRerank):
 
     def _make_runtime(self, endpoint: Endpoint) -> VLLMRuntime:
         return VLLMRuntime(base_path=endpoint.base_path, model=self.model)
+
+
+class CaikitRerank(CaikitConnection, KServeRerank):
+    """A reranker served by Caikit: an embedding model that ranks by cosine, or a cross-encoder.
+
+    Example:
+        ```python
+        rerank = CaikitRerank(base_url="https://minilm.apps.example.com", model="minilm", top_n=3)
+        engine = index.as_query_engine(similarity_top_k=20, node_postprocessors=[rerank])
+        ```
+
+    Only the nodes' texts are sent, and only scores come back. Their range is the model's own.
+    """

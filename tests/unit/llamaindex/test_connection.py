@@ -76,6 +76,8 @@ class TestConstruction:
     def test_a_protocol_the_runtime_does_not_speak_is_refused(self):
         with pytest.raises(UnsupportedParameterError, match="vLLM is not reached over grpc"):
             VLLM(base_url=BASE_URL, protocol="grpc")
+        with pytest.raises(UnsupportedParameterError, match="grpc"):
+            VLLM(base_url="grpcs://models.example.com")
 
     @pytest.mark.parametrize("bad", [{"max_retries": "many"}, {"temperature": "hot"}, {"base_url": 7}])
     def test_an_error_never_shows_the_other_arguments(self, bad):
