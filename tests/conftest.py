@@ -16,6 +16,8 @@ import targets
 for _name in [name for name in os.environ if name.startswith("KSERVE_") and not name.startswith("KSERVE_TEST_")]:
     del os.environ[_name]  # a developer's own settings must not reach the tests
 
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # servers that stop before their clients are no news here
+
 collect_ignore = [] if targets.real_targets() is not None else ["runtimes"]
 
 
@@ -113,4 +115,4 @@ def target(request: pytest.FixtureRequest) -> targets.Target:
 
 
 def pytest_sessionfinish() -> None:
-    targets.stop_development_server()
+    targets.stop_development_servers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 CAPABILITIES = ("chat", "text", "embedding", "rerank")
 
@@ -17,13 +18,45 @@ class Entry:
         langchain: Class names in `langchain_kserve`, by capability: `chat`, `llm`, `embeddings`, `rerank`.
         llamaindex: Class names in `llamaindex_kserve`, by capability: `llm`, `embedding`, `rerank`.
         features: What the runtime can do; a real target's own list goes before it.
+        wire: Which of its wires the development server speaks at its own port (`vllm`, `caikit`).
+        grpc: The attribute of the development server that has the gRPC URL, where the runtime is reached by that.
+        chat: What its chat classes have to be told besides the connection.
+        example_url: A URL of the form it takes, for tests that never connect.
     """
 
     key: str
     langchain: Mapping[str, str] = field(default_factory=dict, hash=False)
     llamaindex: Mapping[str, str] = field(default_factory=dict, hash=False)
     features: frozenset[str] = frozenset()
+    wire: str = "vllm"
+    grpc: str | None = None
+    chat: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    example_url: str = "https://model.example.com/v1"
 
+    def suite(self, class_name: str) -> str:
+        """The name of the suite for one of the classes, which several entries may have."""
+        return f"Test{class_name}" if not self.key.endswith("-grpc") else f"Test{class_name}OverGrpc"
+
+
+_CAIKIT_LANGCHAIN = {
+    "chat": "ChatCaikit",
+    "llm": "CaikitLLM",
+    "embeddings": "CaikitEmbeddings",
+    "rerank": "CaikitRerank",
+}
+_CAIKIT_LLAMAINDEX = {"llm": "CaikitLLM", "embedding": "CaikitEmbedding", "rerank": "CaikitRerank"}
+_CAIKIT_FEATURES = frozenset(
+    {
+        "usage",
+        "logprobs",
+        "stop",
+        "tokenize",
+        "similarity",  # compares sentences without handing out vectors
+        "model_names",
+        "models",
+        "scripted",
+    }
+)
 
 RUNTIMES: tuple[Entry, ...] = (
     Entry(
@@ -51,11 +84,54 @@ RUNTIMES: tuple[Entry, ...] = (
                 "choices",  # n > 1
                 "stop",
                 "tokenize",
+                "token_ids",  # tells the ids of tokens, not only how many there are
+                "top_logprobs",  # tells the probabilities of tokens that were not chosen
+                "model_names",  # knows its models by name
                 "models",  # lists what it serves
                 "text_batching",  # several prompts in one completion request
                 "scripted",  # answers the scripted prompts word for word at temperature 0
             }
         ),
+    ),
+    Entry(
+        key="caikit",
+        langchain=_CAIKIT_LANGCHAIN,
+        llamaindex=_CAIKIT_LLAMAINDEX,
+        features=_CAIKIT_FEATURES,
+        wire="caikit",
+        chat={"chat_template": "chatml", "max_tokens": 256},
+        example_url="https://model.example.com",
+    ),
+    Entry(
+        key="caikit-grpc",
+        langchain=_CAIKIT_LANGCHAIN,
+        llamaindex=_CAIKIT_LLAMAINDEX,
+        features=_CAIKIT_FEATURES,
+        wire="caikit",
+        grpc="caikit_grpc_url",
+        chat={"chat_template": "chatml", "max_tokens": 256},
+        example_url="grpcs://model.example.com:443",
+    ),
+    Entry(
+        key="tgis",
+        langchain={"chat": "ChatTGIS", "llm": "TGISLLM"},
+        llamaindex={"llm": "TGISLLM"},
+        features=frozenset(
+            {
+                "structured_output",
+                "json_mode",
+                "usage",
+                "logprobs",
+                "top_logprobs",
+                "stop",
+                "tokenize",
+                "text_batching",
+                "scripted",
+            }
+        ),
+        grpc="tgis_url",
+        chat={"chat_template": "chatml", "max_tokens": 256},
+        example_url="grpcs://model.example.com:443",
     ),
 )
 

@@ -1,6 +1,6 @@
 """Where the conformance suites find a server.
 
-By default that is the package's own development server, started once per test process. With
+By default that is the package's own development server, started once per test process and wire. With
 `KSERVE_TEST_TARGETS` naming a JSON file, it is the real servers described there, and nothing else::
 
     {"vllm": {"name": "vLLM 0.32 on CPU",
@@ -129,30 +129,42 @@ def capability_params(runtime_key: str, capability: str) -> dict[str, Any]:
     return dict(params)
 
 
-_started: list[DevServer] = []
+_started: dict[str, DevServer] = {}
 
 
-def development_server() -> DevServer:
-    """This process's development server, started at the first call."""
-    if not _started:
+def development_server(wire: str = "vllm") -> DevServer:
+    """This process's development server for a runtime's wire, started at the first call."""
+    if wire not in _started:
         from kserve_core.devserver import DevServer, Model
 
         models = (Model(name=MODEL), Model(name=OTHER_MODEL, parent=MODEL))
-        _started.append(DevServer(api_key=API_KEY, models=models, request_id_headers=True).start())
-    return _started[0]
+        grpc = {"caikit_grpc": True} if wire == "caikit" else {"tgis": True}
+        server = DevServer(runtime=wire, api_key=API_KEY, models=models, request_id_headers=True, **grpc)
+        _started[wire] = server.start()
+    return _started[wire]
 
 
-def stop_development_server() -> None:
-    """Stops it if it was started."""
+def reset_development_servers() -> None:
+    """Has them forget faults and requests."""
+    for server in _started.values():
+        server.reset()
+
+
+def stop_development_servers() -> None:
+    """Stops those that were started."""
     while _started:
-        _started.pop().stop()
+        _started.popitem()[1].stop()
 
 
 def _development_target(runtime_key: str) -> Target:
-    server = development_server()
+    entry = matrix.entry(runtime_key)
+    server = development_server(entry.wire)
     known = features(runtime_key)
-    params = {"base_url": f"{server.url}/v1", "api_key": API_KEY, "model": MODEL}
+    url = getattr(server, entry.grpc) if entry.grpc else f"{server.url}/v1" if entry.wire == "vllm" else server.url
+    params = {"base_url": url, "api_key": API_KEY, "model": MODEL}
     capabilities = {name: dict(params) for name in (*matrix.CAPABILITIES, "reasoning") if name in known}
+    for name in {"chat", "reasoning"} & capabilities.keys():
+        capabilities[name].update(entry.chat)
     return Target(
         name="development server",
         runtime=runtime_key,

@@ -13,13 +13,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def devserver() -> DevServer | None:
-    """The development server behind the targets, or None when they are real."""
+    """The development server with vLLM's wire, or None when the targets are real; see also `target.devserver`."""
     return None if targets.real_targets() is not None else targets.development_server()
 
 
 @pytest.fixture(autouse=True)
-def _no_faults_left_over(devserver: DevServer | None):
+def _no_faults_left_over():
     """What one test scripted does not reach the next."""
     yield
-    if devserver is not None:
-        devserver.reset()
+    targets.reset_development_servers()

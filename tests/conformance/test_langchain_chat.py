@@ -120,15 +120,22 @@ class _Common:
         return {"invoke": details, "stream": details}
 
 
+def _template(entry: matrix.Entry) -> dict[str, Any]:
+    return {name: value for name, value in entry.chat.items() if name == "chat_template"}
+
+
 class _Unit(_Common):
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": "some-model", "base_url": "https://model.example.com/v1"}
+        entry = matrix.entry(self.runtime)
+        return {"model": "some-model", "base_url": entry.example_url, **_template(entry)}
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
-        variables = {"KSERVE_API_KEY": "from-env", "KSERVE_BASE_URL": "https://env.example.com/v1"}
-        return variables, {"model": "m"}, {"api_key": "from-env", "base_url": "https://env.example.com/v1"}
+        entry = matrix.entry(self.runtime)
+        variables = {"KSERVE_API_KEY": "from-env", "KSERVE_BASE_URL": entry.example_url}
+        params = {"model": "m", **_template(entry)}
+        return variables, params, {"api_key": "from-env", "base_url": entry.example_url}
 
 
 class _Integration(_Common):
@@ -161,15 +168,17 @@ def _answer(model: Any, prompt: str, *, stream: bool) -> AIMessage:
     return full
 
 
+_STANDARD = (_Integration, ChatModelIntegrationTests)
+
+
 def _add_suites() -> None:
     for entry in matrix.RUNTIMES:
         name = entry.langchain.get("chat")
         if name is None:
             continue
-        body = {"runtime": entry.key, "__module__": __name__}
-        globals()[f"Test{name}Unit"] = type(f"Test{name}Unit", (_Unit, ChatModelUnitTests), dict(body))
-        suite = type(f"Test{name}Standard", (_Integration, ChatModelIntegrationTests), dict(body))
-        globals()[f"Test{name}Standard"] = suite
+        for suffix, bases in (("Unit", (_Unit, ChatModelUnitTests)), ("Standard", _STANDARD)):
+            suite = entry.suite(name) + suffix
+            globals()[suite] = type(suite, bases, {"runtime": entry.key, "__module__": __name__})
 
 
 _add_suites()

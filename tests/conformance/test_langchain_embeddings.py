@@ -46,11 +46,15 @@ class _OfTheMatrix:
 
 class _Unit(_OfTheMatrix, EmbeddingsUnitTests):
     @property
+    def _url(self) -> str:
+        return matrix.entry(self.runtime).example_url
+
+    @property
     def init_from_env_params(self):
         return (
-            {"KSERVE_BASE_URL": "http://localhost:8080/v1", "KSERVE_API_KEY": "key", "KSERVE_CA_CERT": ""},
+            {"KSERVE_BASE_URL": self._url, "KSERVE_API_KEY": "key", "KSERVE_CA_CERT": ""},
             {"model": "model"},
-            {"base_url": "http://localhost:8080/v1", "api_key": "key", "model": "model"},
+            {"base_url": self._url, "api_key": "key", "model": "model"},
         )
 
 
@@ -108,6 +112,18 @@ class EmbeddingsStandardTests(_OfTheMatrix):
             embeddings.embed_documents([TEXTS[0], long])
         assert len(self.make(truncate=True).embed_documents([TEXTS[0], long])) == 2
 
+    @pytest.mark.needs("similarity")
+    async def test_similarity_is_what_the_vectors_say(self, embeddings):
+        first, *others = TEXTS
+        vectors = embeddings.embed_documents(TEXTS)
+        expected = [cosine(vectors[0], vector) for vector in vectors[1:]]
+        for scores in (embeddings.similarity(first, others), await embeddings.asimilarity(first, others)):
+            assert scores == pytest.approx(expected, abs=5e-3)
+        for rows in (embeddings.similarities(TEXTS, TEXTS), await embeddings.asimilarities(TEXTS, TEXTS)):
+            assert [row[at] for at, row in enumerate(rows)] == pytest.approx([1.0] * len(TEXTS), abs=5e-3)
+            assert rows[0][1:] == pytest.approx(expected, abs=5e-3)
+        assert embeddings.similarity(first, []) == []
+
     def test_three_event_loops(self, embeddings):
         vectors = [asyncio.run(embeddings.aembed_query(TEXTS[0])) for _ in range(3)]
         assert near(vectors[0], vectors[1])
@@ -151,7 +167,7 @@ class EmbeddingsStandardTests(_OfTheMatrix):
 for _entry in matrix.RUNTIMES:
     if "embeddings" in _entry.langchain:
         for _suite, _suffix in ((_Unit, "Unit"), (_Integration, "Integration"), (EmbeddingsStandardTests, "")):
-            _name = f"Test{_entry.langchain['embeddings']}{_suffix}"
+            _name = _entry.suite(_entry.langchain["embeddings"]) + _suffix
             globals()[_name] = pytest.mark.needs("embedding")(
                 type(_name, (_suite,), {"runtime": _entry.key, "__module__": __name__})
             )

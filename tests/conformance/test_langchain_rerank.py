@@ -164,7 +164,7 @@ class RerankStandardTests:
 
 for _entry in matrix.RUNTIMES:
     if "rerank" in _entry.langchain:
-        _name = f"Test{_entry.langchain['rerank']}"
+        _name = _entry.suite(_entry.langchain["rerank"])
         globals()[_name] = pytest.mark.needs("rerank")(
             type(_name, (RerankStandardTests,), {"runtime": _entry.key, "__module__": __name__})
         )

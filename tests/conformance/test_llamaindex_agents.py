@@ -148,14 +148,10 @@ class TestAgentsThatReason:
 
     @pytest.mark.parametrize("is_chat_model", [True, False])
     async def test_react(self, target, is_chat_model):
-        llm = make(
-            target,
-            "chat" if is_chat_model else "text",
-            is_chat_model=is_chat_model,
-            is_function_calling_model=False,
-            max_tokens=256,
-            stop=["Observation:"],
-        )
+        fields = {"is_chat_model": is_chat_model, "max_tokens": 256, "stop": ["Observation:"]}
+        if "tools" in target.features:
+            fields["is_function_calling_model"] = False
+        llm = make(target, "chat" if is_chat_model else "text", **fields)
         handler = ReActAgent(tools=[TOOL], llm=llm).run(WEATHER)
         events = [event async for event in handler.stream_events()]
         output = await handler
@@ -163,6 +159,7 @@ class TestAgentsThatReason:
         assert result.tool_kwargs == {"city": "Paris"}
         assert "21 degrees" in str(output)
 
+    @pytest.mark.needs("tools")
     async def test_a_handoff(self, target):
         llm = make(target, max_tokens=256)
         clerk = FunctionAgent(

@@ -81,7 +81,7 @@ class TestVectorIndex:
     async def test_the_context_window_decides_how_much_is_packed(self, target):
         counts = []
         for window in (700, 3500):
-            llm = make(target, context_window=window)
+            llm = make(target, context_window=window, max_tokens=64)
             engine = SummaryIndex.from_documents(DOCUMENTS * 8).as_query_engine(
                 llm=llm, response_mode=ResponseMode.COMPACT
             )
@@ -161,7 +161,9 @@ class TestComposed:
         assert answer.response
         assert (await engine.aquery("What is the capital of France, and when are invoices due?")).response
 
-    @pytest.mark.parametrize("selector", [LLMSingleSelector, PydanticSingleSelector])
+    @pytest.mark.parametrize(
+        "selector", [LLMSingleSelector, pytest.param(PydanticSingleSelector, marks=pytest.mark.needs("tools"))]
+    )
     async def test_questions_are_routed(self, llm, tools, selector):
         llm.max_tokens = 256
         engine = RouterQueryEngine(selector=selector.from_defaults(llm=llm), query_engine_tools=tools, llm=llm)

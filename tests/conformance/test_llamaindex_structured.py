@@ -10,7 +10,8 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 from pydantic import BaseModel, Field
 
-pytestmark = pytest.mark.needs("chat", "structured_output")
+pytestmark = pytest.mark.needs("chat")
+CONSTRAINED = pytest.mark.needs("structured_output")
 
 PROMPT = PromptTemplate("Say hello to {name}, please.")
 FORMS = ["structured_predict", "astructured_predict", "stream_structured_predict", "astream_structured_predict"]
@@ -36,8 +37,8 @@ async def predict(llm, form, **arguments):
 @pytest.mark.parametrize(
     "mode",
     [
-        "auto",
-        "json_schema",
+        pytest.param("auto", marks=CONSTRAINED),
+        pytest.param("json_schema", marks=CONSTRAINED),
         pytest.param("tools", marks=pytest.mark.needs("tools", "tool_choice")),
         pytest.param("text", marks=pytest.mark.needs("devserver")),
     ],
@@ -57,13 +58,14 @@ class TestPredict:
             await predict(llm, form)
 
 
-@pytest.mark.needs("text")
+@pytest.mark.needs("text", "structured_output")
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_completion_model(target, form):
     llm = make(target, "text", is_chat_model=False, max_tokens=400)
     assert isinstance((await predict(llm, form))[-1], Greeting)
 
 
+@CONSTRAINED
 async def test_a_structured_llm(target):
     llm = make(target, max_tokens=400).as_structured_llm(Greeting)
     messages = [ChatMessage("Say hello.")]
@@ -74,6 +76,7 @@ async def test_a_structured_llm(target):
     assert isinstance(llm.complete("Say hello.").raw, Greeting)
 
 
+@CONSTRAINED
 class TestOtherForms:
     def test_a_schema(self, target):
         text = make(target, max_tokens=400).complete("Say hello.", response_format=Greeting).text

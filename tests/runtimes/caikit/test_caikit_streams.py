@@ -1,0 +1,75 @@
+"""Leaving a stream early, long streams, and many requests at once.
+
+Over gRPC the news that nobody listens any more travels through Caikit to the engine behind it. Over REST it does not:
+Caikit lets the engine finish, and there is nothing a client can do about that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+
+import pytest
+from runtimes.engine import falls_to_zero, running_requests
+from runtimes.prompts import ENDLESS, ask
+
+ENDLESSLY = ask("Say hello.", params=ENDLESS)
+
+
+@pytest.fixture
+def running(servers):
+    """How many requests the engine is working on: none to begin with."""
+
+    def running():
+        return running_requests(servers["backend"]["plain"]["http"])
+
+    assert falls_to_zero(running, seconds=30)
+    return running
+
+
+def test_closing_a_stream_frees_the_engine(grpc, running):
+    stream = grpc.stream(grpc.runtime.stream_generate(ENDLESSLY))
+    for _, piece in zip(range(5), stream, strict=False):
+        assert piece.finish_reason is None
+    assert running() == 1
+    stream.close()
+    assert falls_to_zero(running)
+
+
+async def test_closing_an_async_stream_frees_the_engine(grpc, running):
+    async with aclosing(grpc.astream(grpc.runtime.stream_generate(ENDLESSLY))) as stream:
+        async for piece in stream:
+            if piece.text:
+                break
+        assert await asyncio.to_thread(running) == 1
+    assert await asyncio.to_thread(falls_to_zero, running)
+    await grpc.aclose()
+
+
+def test_closing_a_stream_closes_the_connection(connect, servers):
+    """Over REST too, the client itself is done at once."""
+    client = connect(servers["plain"]["rest"])
+    stream = client.stream(
+        client.runtime.stream_generate(ask("Say hello.", params={"min_tokens": 300, "max_tokens": 300}))
+    )
+    next(stream)
+    began = time.monotonic()
+    stream.close()
+    assert time.monotonic() - began < 1
+    assert client.run(client.runtime.health()) is True
+
+
+def test_a_stream_of_hundreds_of_pieces(client):
+    request = ask("Say hello.", params={"min_tokens": 600, "max_tokens": 600})
+    pieces = list(client.stream(client.runtime.stream_generate(request)))
+    assert pieces[-1].usage.completion_tokens == 600
+    assert [piece.finish_reason for piece in pieces if piece.finish_reason] == ["length"]
+
+
+async def test_many_at_once(client):
+    request = ask(*["Say hello.", "Count to ten."] * 8)
+    result = await client.arun(client.runtime.generate(request))
+    assert len({generation.text for (generation,) in result.generations}) == 2
+    assert result.generations[0] == result.generations[2]
+    await client.aclose()

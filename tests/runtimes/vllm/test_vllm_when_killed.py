@@ -1,0 +1,37 @@
+"""The engine dies in the middle of an answer. Runs last: the server behind TLS does not come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from kserve_core.errors import EndpointConnectionError, KServeError, ServerError, StreamInterrupted
+
+
+def engine_of(server: int) -> int:
+    """The process that runs the model, by its name among the server's children."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    (engine,) = [int(pid) for pid, parent, args in rows if int(parent) == server and "EngineCore" in args]
+    return engine
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the engine by its process title")
+def test_an_engine_that_dies_in_the_middle_of_a_stream(secure, vllm, ask):
+    request = ask("Think: what is two plus two?", params={"ignore_eos": True, "max_tokens": 3500})
+    stream = secure.stream(secure.runtime.stream_chat(request))
+    got = ""
+    while "answer" not in got:
+        got += next(stream).content
+    os.kill(engine_of(vllm.servers["secure"]["pid"]), signal.SIGKILL)
+    with pytest.raises((StreamInterrupted, ServerError)) as caught:
+        list(stream)
+    assert caught.value.retryable
+    assert caught.value.partial_text.startswith(got)
+    with pytest.raises((ServerError, EndpointConnectionError)) as after:
+        secure.run(secure.runtime.chat(ask("Say hello.")))
+    assert isinstance(after.value, KServeError)
