@@ -2,7 +2,7 @@
 #
 #   PYTHON=python3.12 make test      another interpreter
 #   make test ARGS="-k tools -x"     arguments for pytest
-#   KSERVE_TEST_CACHE=/big/disk      where make test-runtimes keeps servers and models (about 3 GB)
+#   KSERVE_TEST_CACHE=/big/disk      where make test-runtimes keeps servers and models (about 5 GB)
 
 PYTHON ?= python3
 ARGS ?=
@@ -13,7 +13,7 @@ MAKE_VENV := $(PYTHON) scripts/venv_tool.py
 PYTEST := -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-runtimes lowest bench lint format clean venv
+.PHONY: help quickstart test test-runtimes lowest bench lint protos format clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ lint: venv ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python scripts/protos.py --check
+
+protos: venv ## Compile protos/*.proto into the package
+	$(VENV)/bin/python scripts/protos.py
 
 format: venv ## Format the sources, fix what ruff can fix
 	$(VENV)/bin/ruff format .

@@ -57,6 +57,7 @@ def main() -> int:
             base_url = stack.enter_context(DevServer()).url
         llm = VLLM(base_url=base_url, api_key=args.api_key, ca_cert=args.ca_cert, model=args.model, temperature=0)
         try:
+            llm.load_metadata()  # the agent's memory is as long as the context window
             asyncio.run(ask(llm, args.question))
         except KServeError as error:
             print(f"Failed: {error}")

@@ -5,8 +5,13 @@ runs offline: an embedded stand-in endpoint answers, and the documents are this 
 
     python examples/quickstart.py
     python examples/quickstart.py --docs ~/notes --question "How do I rotate the token?"
+    python examples/quickstart.py --runtime caikit
     python examples/quickstart.py --base-url https://llm-demo.apps.example.com --api-key-file token --ca-cert ca.crt \
         --embedding-base-url https://minilm-demo.apps.example.com --rerank-base-url https://bge-demo.apps.example.com
+    python examples/quickstart.py --runtime tgis --base-url grpcs://granite-demo.apps.example.com:443 \
+        --chat-template granite --embedding-runtime caikit --embedding-base-url https://minilm-demo.apps.example.com
+
+TGIS generates text only, so with it embeddings and reranking come from another runtime.
 """
 
 from __future__ import annotations
@@ -28,6 +33,8 @@ QUESTION = "How is a rotated token picked up?"
 SYSTEM = "Answer the question from the context alone, in one or two sentences. If it is not there, say so."
 TOP_K, TOP_N = 10, 3
 
+CLASSES = {"vllm": "VLLM", "caikit": "Caikit", "tgis": "TGIS"}  # how class names spell the runtimes
+
 COLOR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
@@ -43,8 +50,10 @@ def say(text: str = "") -> None:
 
 @dataclass
 class Endpoints:
-    """Constructor arguments for each of the three models."""
+    """Whose classes to use, and constructor arguments for each of the three models."""
 
+    chat_runtime: str
+    embedding_runtime: str
     chat: dict[str, Any]
     embedding: dict[str, Any]
     rerank: dict[str, Any] | None
@@ -78,15 +87,19 @@ def with_langchain(endpoints: Endpoints, texts: list[tuple[str, str]], question:
     from langchain_core.vectorstores import InMemoryVectorStore
     from langchain_text_splitters import MarkdownTextSplitter
 
-    from langchain_kserve import ChatVLLM, VLLMEmbeddings, VLLMRerank
+    import langchain_kserve
+
+    chat_class = getattr(langchain_kserve, f"Chat{CLASSES[endpoints.chat_runtime]}")
+    embeddings_class = getattr(langchain_kserve, f"{CLASSES[endpoints.embedding_runtime]}Embeddings")
+    rerank_class = getattr(langchain_kserve, f"{CLASSES[endpoints.embedding_runtime]}Rerank")
 
     splitter = MarkdownTextSplitter(chunk_size=700, chunk_overlap=0)
     chunks = splitter.split_documents([Document(text, metadata={"source": name}) for name, text in texts])
-    store = InMemoryVectorStore(VLLMEmbeddings(**endpoints.embedding, show_progress_bar=True))
+    store = InMemoryVectorStore(embeddings_class(**endpoints.embedding, show_progress_bar=True))
     store.add_documents(chunks)
     say(f"{len(chunks)} passages from {len(texts)} files embedded.")
 
-    reranker = VLLMRerank(**endpoints.rerank, top_n=TOP_N) if endpoints.rerank else None
+    reranker = rerank_class(**endpoints.rerank, top_n=TOP_N) if endpoints.rerank else None
 
     def find(query: str) -> list[Document]:
         found = store.similarity_search(query, k=TOP_K if reranker else TOP_N)
@@ -95,13 +108,14 @@ def with_langchain(endpoints: Endpoints, texts: list[tuple[str, str]], question:
     def as_context(found: list[Document]) -> str:
         return "\n\n".join(document.page_content for document in found)
 
+    model = chat_class(**endpoints.chat, temperature=0)
     prompt = ChatPromptTemplate.from_messages(
         [("system", SYSTEM), ("human", "Context:\n{context}\n\nQuestion: {question}")]
     )
     answer = (
         RunnablePassthrough.assign(context=lambda row: as_context(row["documents"]))
         | prompt
-        | ChatVLLM(**endpoints.chat, temperature=0)
+        | model
         | StrOutputParser()
     )
     chain = {"question": RunnablePassthrough(), "documents": RunnableLambda(find)} | RunnablePassthrough.assign(
@@ -109,9 +123,10 @@ def with_langchain(endpoints: Endpoints, texts: list[tuple[str, str]], question:
     )
 
     sources: list[Document] = []
-    for piece in chain.stream(question):
-        sources = piece.get("documents", sources)
-        print(piece.get("answer", ""), end="", flush=True)
+    with model:
+        for piece in chain.stream(question):
+            sources = piece.get("documents", sources)
+            print(piece.get("answer", ""), end="", flush=True)
     say()
     show_sources(
         (str(found.metadata["source"]), found.metadata.get("relevance_score"), found.page_content) for found in sources
@@ -123,23 +138,31 @@ def with_llamaindex(endpoints: Endpoints, texts: list[tuple[str, str]], question
     from llama_index.core import Document, VectorStoreIndex
     from llama_index.core.node_parser import MarkdownNodeParser
 
-    from llamaindex_kserve import VLLM, VLLMEmbedding, VLLMRerank
+    import llamaindex_kserve
+
+    name, embedding_name = CLASSES[endpoints.chat_runtime], CLASSES[endpoints.embedding_runtime]
+    llm_class = getattr(llamaindex_kserve, "VLLM" if name == "VLLM" else f"{name}LLM")
+    embedding_class = getattr(llamaindex_kserve, f"{embedding_name}Embedding")
+    rerank_class = getattr(llamaindex_kserve, f"{embedding_name}Rerank")
 
     index = VectorStoreIndex.from_documents(
         [Document(text=text, metadata={"source": name}) for name, text in texts],
-        embed_model=VLLMEmbedding(**endpoints.embedding),
+        embed_model=embedding_class(**endpoints.embedding),
         transformations=[MarkdownNodeParser()],
         show_progress=True,
     )
+    llm = llm_class(**endpoints.chat, temperature=0)
+    llm.load_metadata()  # engines pack prompts for the context window that is known when they are made
     engine = index.as_query_engine(
-        llm=VLLM(**endpoints.chat, temperature=0),
+        llm=llm,
         streaming=True,
         similarity_top_k=TOP_K if endpoints.rerank else TOP_N,
-        node_postprocessors=[VLLMRerank(**endpoints.rerank, top_n=TOP_N)] if endpoints.rerank else [],
+        node_postprocessors=[rerank_class(**endpoints.rerank, top_n=TOP_N)] if endpoints.rerank else [],
     )
-    response = engine.query(question)
-    for token in response.response_gen:
-        print(token, end="", flush=True)
+    with llm:
+        response = engine.query(question)
+        for token in response.response_gen:
+            print(token, end="", flush=True)
     say()
     show_sources((str(hit.metadata["source"]), hit.score, hit.text) for hit in response.source_nodes)
 
@@ -161,11 +184,18 @@ def endpoints_for(args: argparse.Namespace) -> Iterator[Endpoints]:
         "verify": not args.insecure,
         "max_retries": args.max_retries,
     }
+    runtimes = {"chat_runtime": args.runtime, "embedding_runtime": embedding_runtime_of(args)}
+    chat_options = {}
+    if args.runtime != "vllm":  # these complete text, and stop after 20 tokens unless told otherwise
+        chat_options = {"chat_template": args.chat_template or "chatml", "max_tokens": 256}
+    elif args.chat_template:
+        chat_options = {"chat_template": args.chat_template, "max_tokens": 256}
     if args.base_url or os.environ.get("KSERVE_BASE_URL"):
         say(f"Endpoint: {args.base_url or os.environ['KSERVE_BASE_URL']}\n")
         embedding_url = args.embedding_base_url or args.base_url
         yield Endpoints(
-            chat={**connection, "base_url": args.base_url, "model": args.model},
+            **runtimes,
+            chat={**connection, "base_url": args.base_url, "model": args.model, **chat_options},
             embedding={**connection, "base_url": embedding_url, "model": args.embedding_model},
             rerank=None
             if args.no_rerank
@@ -178,10 +208,28 @@ def endpoints_for(args: argparse.Namespace) -> Iterator[Endpoints]:
         return
     from kserve_core.devserver import DevServer
 
-    with DevServer(pace=0.02) as server:
-        say(f"No --base-url: an embedded stand-in endpoint answers at {server.url} (rules, no weights).\n")
+    with DevServer(runtime=runtimes["embedding_runtime"], tgis=args.runtime == "tgis", pace=0.02) as server:
+        url = server.tgis_url if args.runtime == "tgis" else server.url
+        say(f"No --base-url: an embedded stand-in endpoint answers at {url} (rules, no weights).\n")
         same = {"base_url": server.url, "api_key": "not-needed-here"}
-        yield Endpoints(chat=dict(same), embedding=dict(same), rerank=None if args.no_rerank else dict(same))
+        yield Endpoints(
+            **runtimes,
+            chat={**same, "base_url": url, **chat_options},
+            embedding=dict(same),
+            rerank=None if args.no_rerank else dict(same),
+        )
+
+
+def embedding_runtime_of(args: argparse.Namespace) -> str:
+    """Whose embeddings and reranking to use: the same runtime's, unless that is TGIS, which has none.
+
+    Raises:
+        SystemExit: If a real TGIS is to be used and no endpoint for embeddings was named.
+    """
+    runtime = args.embedding_runtime or ("vllm" if args.runtime == "tgis" else args.runtime)
+    if args.runtime == "tgis" and args.base_url and not args.embedding_base_url:
+        sys.exit("TGIS has no embeddings: name an endpoint that has, with --embedding-base-url.")
+    return str(runtime)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -190,6 +238,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--docs", type=Path, default=PROJECT, help="folder of Markdown (default: this project's own)")
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--framework", choices=["langchain", "llamaindex", "both"], default="both")
+    parser.add_argument("--runtime", choices=list(CLASSES), default="vllm", help="what serves the model")
+    parser.add_argument(
+        "--embedding-runtime", choices=["vllm", "caikit"], help="what serves embeddings and reranking, if not the same"
+    )
+    parser.add_argument(
+        "--chat-template",
+        help="format of conversations, for caikit and tgis: a built-in one's name (default: chatml) or a file",
+    )
     group = parser.add_argument_group("a real endpoint (default: an embedded one)")
     group.add_argument("--base-url", help="chat endpoint; KSERVE_BASE_URL")
     group.add_argument("--embedding-base-url", help="embedding endpoint, where it is another one")
