@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import matrix
 import numpy as np
 import pytest
-from conformance.own_server import over_grpc
+from conformance.own_server import over_grpc, own_server
 from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.storage.kvstore import SimpleKVStore
@@ -183,10 +183,12 @@ class TestErrors:
         assert len(target.devserver.requests) <= 2 * embedding.max_concurrency
 
     @pytest.mark.needs("devserver")
-    def test_a_server_that_starts_up_is_waited_for(self, target, embedding):
-        target.devserver.fault(status=503, body="router-page", times=2)
-        assert any(embedding.get_text_embedding("x"))
-        assert len(target.devserver.requests) == 3
+    def test_a_server_that_starts_up_is_waited_for(self, target):
+        name, key = target.embedding["model"], target.embedding.get("api_key")
+        with own_server(target, models=(name,), api_key=key) as (server, base_url):
+            server.fault(status=503, body="router-page", times=2)
+            assert any(make(target, base_url=base_url).get_text_embedding("x"))
+            assert len(server.requests) == 3
 
     @pytest.mark.needs("devserver")
     def test_a_server_that_stays_broken_is_asked_a_bounded_number_of_times(self, target):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -55,9 +54,8 @@ async def test_500_calls_at_once_keep_to_the_bound(server):
 async def test_slow_calls_overlap(server):
     server.fault(delay=0.4, times=4)
     llm = make(server)
-    start = time.monotonic()
     await asyncio.gather(llm.achat(HELLO), llm.acomplete("Say hello."), llm.achat(HELLO), llm.acomplete("Say hello."))
-    assert time.monotonic() - start < 1.2
+    assert server.max_in_flight == 4
 
 
 async def test_many_streams_at_once_do_not_mix(server):

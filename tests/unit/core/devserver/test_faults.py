@@ -267,10 +267,10 @@ def test_control_routes(server, http):
 
 def test_faults_do_not_wait_for_each_other():
     with DevServer() as server:
-        server.fault(delay=5, path="/version")
+        server.fault(delay=30, path="/version")
         with httpx.Client(base_url=server.url) as http:
             with pytest.raises(httpx.ReadTimeout):
                 http.get("/version", timeout=0.1)
             start = time.monotonic()
             assert http.get("/version").status_code == 200
-            assert time.monotonic() - start < 2
+            assert time.monotonic() - start < 15
