@@ -31,8 +31,7 @@ test-runtimes: venv ## The conformance suites and contract tests against real se
 	PYTHONPATH=tests:scripts $(VENV)/bin/python -m runtimes -- $(ARGS)
 
 lowest: ## Unit and conformance tests with the oldest versions the package says it works with
-	@$(MAKE_VENV) $(VENV_LOWEST) --extra langchain --extra llamaindex --extra tokenizers --extra devserver \
-		--lowest --group lowest
+	@$(MAKE_VENV) $(VENV_LOWEST) --extra all --lowest --group lowest
 	$(VENV_LOWEST)/bin/python $(PYTEST) -n 2 --dist loadfile tests/unit tests/conformance $(ARGS)
 
 bench: ## Speed, as ratios against plain HTTP and against other clients

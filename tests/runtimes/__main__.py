@@ -1,6 +1,6 @@
 """Runs the conformance suites and the contract tests against real inference servers on loopback.
 
-    python -m runtimes                  all runtimes, one after the other
+    python -m runtimes                  all runtimes, one group after the other
     python -m runtimes vllm -- -k tool  one runtime, with arguments for pytest
     python -m runtimes --prepare        only install and make models
     python -m runtimes --serve          start the servers and wait; for pytest in another terminal
@@ -26,7 +26,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-RUNTIMES = ("vllm", "tgis", "caikit")
+# One group after the other; the servers of a group run at the same time and use each other.
+GROUPS = (("vllm",), ("tgis", "caikit"))
+RUNTIMES = tuple(name for group in GROUPS for name in group)
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "test-runtimes"
 TESTS = ("tests/conformance", "tests/runtimes")
@@ -120,10 +122,13 @@ def main() -> int:
     if options.serve:
         _serve(modules.values(), work, _wait)
     elif not options.prepare:
-        for name, module in modules.items():
-            status, told = _serve([module], work, lambda targets: _test(targets, extra))
+        for group in GROUPS:
+            wanted = [name for name in group if name in modules]
+            if not wanted:
+                continue
+            status, told = _serve([modules[name] for name in wanted], work, lambda targets: _test(targets, extra))
             failed = failed or status != 0
-            table.append(f"{name:<10} {'FAILED' if status else 'passed'}  {told}")
+            table.append(f"{', '.join(wanted):<12} {'FAILED' if status else 'passed'}  {told}")
         table.append(f"logs in {work.relative_to(ROOT)}")
     print("", *table, sep="\n", flush=True)
     return int(failed)

@@ -5,26 +5,38 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Callable
 
 import httpx
 
 
-def running_requests(origin: str, **headers: str) -> int:
-    """How many requests the engine is working on, as its metrics tell."""
-    text = httpx.get(f"{origin}/metrics", headers=headers).raise_for_status().text
-    found = re.findall(r"^vllm:num_requests_running\{.*\} (\S+)$", text, re.MULTILINE)
-    return round(sum(map(float, found)))
+class Watch:
+    """Tells whether an engine stopped early, by how many tokens it has generated since this was made.
 
+    Asking takes as long as a second or more while the engine works, so nothing here depends on when it is asked.
 
-def falls_to_zero(count: Callable[[], int], seconds: float = 5.0) -> bool:
-    """Whether a count gets there in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if count() == 0:
-            return True
-        time.sleep(0.05)
-    return False
+    Args:
+        origin: Where the server's metrics are.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._wait()
+        self._before = self._value("vllm:generation_tokens_total")
+
+    def tokens(self) -> int:
+        """How many tokens were generated, once the engine has nothing more to do."""
+        self._wait()
+        return self._value("vllm:generation_tokens_total") - self._before
+
+    def _wait(self) -> None:
+        end = time.monotonic() + 60
+        while self._value("vllm:num_requests_running"):
+            assert time.monotonic() < end, "the engine does not come to an end"
+            time.sleep(0.05)
+
+    def _value(self, name: str) -> int:
+        text = httpx.get(f"{self._origin}/metrics", timeout=60).raise_for_status().text
+        return round(sum(map(float, re.findall(rf"^{name}\{{.*\}} (\S+)$", text, re.MULTILINE))))
 
 
 def engine_of(server: int) -> int:

@@ -50,7 +50,7 @@ class Certificates:
         """Makes them in a folder."""
         from kserve_core.devserver.certificates import Authority
 
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         authority = Authority.create("kserve-integrations tests")
         return cls(
             ca=authority.write_ca(folder / "ca.pem"),

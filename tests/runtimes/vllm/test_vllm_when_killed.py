@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
+from runtimes.engine import engine_of
 
 from kserve_core.errors import EndpointConnectionError, KServeError, ServerError, StreamInterrupted
-
-
-def engine_of(server: int) -> int:
-    """The process that runs the model, by its name among the server's children."""
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    (engine,) = [int(pid) for pid, parent, args in rows if int(parent) == server and "EngineCore" in args]
-    return engine
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the engine by its process title")

@@ -50,7 +50,7 @@ _HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"logits? ?processor",
             "This server's engine has neither typical_p nor length_penalty: use top_p and repetition_penalty.",
         ),
-        (r"temperature", "This server samples with temperatures from 0.05 on; temperature=0 is greedy."),
+        (r"temperature", "Servers sample with temperatures from 0.05 to 2; temperature=0 is greedy."),
         (r"extra token detail", "Log-probabilities and ranks need logprobs=True or prompt_logprobs."),
         (r"prompt (is|cannot be|must not be) empty|empty prompt|cannot be empty", "Send a prompt that is not empty."),
         (r"schema|json", "The server's guided decoding does not take this JSON Schema; simplify it."),
