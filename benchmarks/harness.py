@@ -88,14 +88,15 @@ def report(case: Case) -> list[str]:
 
 
 @contextlib.contextmanager
-def stub_server() -> Iterator[str]:
-    """Starts the stub endpoint in a process of its own; yields its URL."""
+def stub_server() -> Iterator[tuple[str, int]]:
+    """Starts the stub endpoint in a process of its own; yields its URL and its gRPC port."""
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("stub_server.py"))], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        port, grpc_port = map(int, process.stdout.readline().split())
+        yield f"http://127.0.0.1:{port}", grpc_port
     finally:
         process.terminate()
         process.wait(10)

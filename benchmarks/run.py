@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import cases_chat
 import cases_embeddings
+import cases_grpc
 import cases_start
 from harness import measure, report, stub_server
 
@@ -51,11 +52,15 @@ def main() -> int:
         "",
     ]
     print("\n".join(lines), flush=True)
-    with stub_server() as url:
-        for module in (cases_chat, cases_embeddings, cases_start):
-            for case in module.cases(url):
-                if args.only.lower() not in case.title.lower():
-                    continue
+    with stub_server() as (url, grpc_port):
+        every = (
+            *cases_chat.cases(url),
+            *cases_embeddings.cases(url),
+            *cases_grpc.cases(url, grpc_port),
+            *cases_start.cases(url),
+        )
+        for case in every:
+            if args.only.lower() in case.title.lower():
                 if args.quick:
                     case.rounds = 3
                 measure(case)

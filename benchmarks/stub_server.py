@@ -2,7 +2,8 @@
 
 The model name in the request picks the answer: `call-100` is one whole answer of 100 tokens, `burst-1000` a stream
 of 1,000 tokens in one send, `paced-200` a stream of 200 tokens 1 ms apart, `busy-100` a stream of 100 tokens as fast
-as the client takes them, `dim-384` embeddings of 384 values. Prints its port and serves until killed.
+as the client takes them, `dim-384` embeddings of 384 values. `inputs` are answered as Caikit
+answers embeddings. Prints its HTTP and its gRPC port and serves until killed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import struct
 from functools import cache
 
 import orjson
+import stub_grpc
 
 MODEL = re.compile(rb'"model"\s*:\s*"(call|burst|paced|busy|dim)-(\d+)"')
 LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
@@ -79,6 +81,12 @@ def vectors(texts: int, dimension: int) -> bytes:
     return http(orjson.dumps({"object": "list", "data": rows, "model": "m", "usage": usage}))
 
 
+@cache
+def caikit_vectors(texts: int) -> bytes:
+    row = {"data": {"values": [0.01 * number for number in range(384)]}}
+    return http(orjson.dumps({"results": {"vectors": [row] * texts}, "producer_id": None, "input_token_count": texts}))
+
+
 class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -112,6 +120,9 @@ class Connection(asyncio.Protocol):
 
     def answer(self, body: bytes) -> None:
         match = MODEL.search(body)
+        if match is None and b'"inputs"' in body:
+            self.transport.write(caikit_vectors(len(orjson.loads(body)["inputs"])))
+            return
         if match is None:
             self.transport.write(http(b'{"object":"list","data":[{"id":"call-100","object":"model"}]}'))
             return
@@ -137,7 +148,7 @@ class Connection(asyncio.Protocol):
 async def main() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    print(server.sockets[0].getsockname()[1], stub_grpc.start(), flush=True)
     await server.serve_forever()
 
 
