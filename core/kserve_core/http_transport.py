@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from kserve_core.calls import Call, Response, StreamCall
+from kserve_core.drive import adrive, drive
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import KServeError
 from kserve_core.http_failures import BROKEN, connection_error
 from kserve_core.http_messages import Body, Sending, is_stream
 from kserve_core.http_pool import AsyncAnswer, AsyncPool, SyncAnswer, SyncPool, proxy_for
-from kserve_core.retry import Action, GetToken, RetryPolicy, Send, converse
+from kserve_core.retry import Action, RetryPolicy, Send, converse
 from kserve_core.stream_reader import StreamReader
 
 if TYPE_CHECKING:
@@ -196,47 +197,15 @@ class HttpTransport:
     # The conversation
 
     def _drive(self, sending: Sending) -> Any:
-        talk = self._talk(sending)
-        value: Any = None
-        error: KServeError | None = None
         try:
-            while True:
-                action = talk.send(value) if error is None else talk.throw(error)
-                value = error = None
-                try:
-                    if isinstance(action, Send):
-                        value = self._send(sending, action)
-                    elif isinstance(action, GetToken):
-                        value = self.endpoint.token and self.endpoint.token.token(refresh=action.refresh)
-                    else:
-                        time.sleep(action.seconds)
-                except KServeError as exc:
-                    error = exc
-        except StopIteration as stop:
-            return stop.value
+            return drive(self._talk(sending), self.endpoint.token, lambda action: self._send(sending, action))
         except KServeError as exc:
             sending.complete(exc)
             raise
 
     async def _adrive(self, sending: Sending) -> Any:
-        talk = self._talk(sending)
-        value: Any = None
-        error: KServeError | None = None
         try:
-            while True:
-                action = talk.send(value) if error is None else talk.throw(error)
-                value = error = None
-                try:
-                    if isinstance(action, Send):
-                        value = await self._asend(sending, action)
-                    elif isinstance(action, GetToken):
-                        value = self.endpoint.token and await self.endpoint.token.atoken(refresh=action.refresh)
-                    else:
-                        await asyncio.sleep(action.seconds)
-                except KServeError as exc:
-                    error = exc
-        except StopIteration as stop:
-            return stop.value
+            return await adrive(self._talk(sending), self.endpoint.token, lambda action: self._asend(sending, action))
         except KServeError as exc:
             sending.complete(exc)
             raise
