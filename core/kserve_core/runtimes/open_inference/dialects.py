@@ -1,0 +1,74 @@
+"""Where the servers that speak the protocol differ, as facts seen on the wire (Triton 2.51, MLServer 1.7.1, KServe
+SDK 0.21) or documented (OpenVINO Model Server).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Streaming = Literal["generate", "infer", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A server's ways.
+
+    Attributes:
+        title: The server's name as people write it.
+        binary_input: Whether REST requests may carry raw tensors. MLServer answers 422.
+        binary_output: Whether REST answers may carry raw tensors when asked. MLServer ignores the wish.
+        rest_generation: `generate`: flat JSON at `/generate` and `/generate_stream` (Triton). `infer`: V2 objects at
+            `/infer_stream` (MLServer). `none`: no text routes.
+        grpc_stream: Whether there is a `ModelStreamInfer` for models.
+        wrapped_stream: Whether its messages are `ModelStreamInferResponse` (Triton, OpenVINO), or bare
+            `ModelInferResponse` (MLServer).
+        final_response: Whether the request parameter `triton_enable_empty_final_response` asks for a last empty
+            message.
+        float_parameters: Whether gRPC request parameters may be floats; MLServer and KServe drop them without a word.
+        text_column: Whether text tensors of unknown rank are `[N, 1]` and not `[N]`.
+        model_config: Whether `/config` and `ModelConfig` tell batch limits and decoupling.
+        repository_index: Whether the repository can be listed.
+        model_list: Whether `GET /v2/models` lists the models (KServe).
+        numeric_versions: Whether versions are whole numbers only.
+        restricted_header: The gRPC metadata key that carries the token where the server guards an API itself.
+    """
+
+    title: str
+    binary_input: bool = False
+    binary_output: bool = False
+    rest_generation: Streaming = "none"
+    grpc_stream: bool = False
+    wrapped_stream: bool = True
+    final_response: bool = False
+    float_parameters: bool = False
+    text_column: bool = False
+    model_config: bool = False
+    repository_index: bool = False
+    model_list: bool = False
+    numeric_versions: bool = False
+    restricted_header: str | None = None
+
+
+TRITON = Dialect(
+    title="Triton",
+    binary_input=True,
+    binary_output=True,
+    rest_generation="generate",
+    grpc_stream=True,
+    final_response=True,
+    float_parameters=True,
+    model_config=True,
+    repository_index=True,
+    numeric_versions=True,
+    restricted_header="triton-grpc-protocol-authorization",
+)
+MLSERVER = Dialect(
+    title="MLServer",
+    rest_generation="infer",
+    grpc_stream=True,
+    wrapped_stream=False,
+    repository_index=True,
+)
+KSERVE = Dialect(title="KServe", binary_input=True, binary_output=True, model_list=True)
+OPENVINO = Dialect(title="OpenVINO Model Server", binary_input=True, binary_output=True, numeric_versions=True)

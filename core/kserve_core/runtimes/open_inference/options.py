@@ -1,0 +1,44 @@
+"""How text becomes tensors and tensors become text, vectors and scores, where the model's metadata leaves a choice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kserve_core.runtimes.open_inference.values import NOTHING
+
+Pooling = Literal["mean", "cls", "last", "none"]
+"""How token states become one vector: their mean, the first token's, the last one's; `none`: the model has pooled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorOptions:
+    """What a user may say about a model's tensors; everything left None is decided by the model's metadata.
+
+    Attributes:
+        input_name: The input that takes the text (for reranking: the documents).
+        query_input_name: The input that takes the query of a reranking request.
+        output_name: The output that has the answer.
+        tokenizer: Path of a `tokenizer.json`, for models that take token ids; never a name to be downloaded.
+        pooling: How token states become one vector.
+        normalize: Whether vectors are scaled to length 1 here; None leaves them as the model made them.
+        max_length: Most tokens of one text; the tokenizer cuts to it only when truncation is asked for.
+        sigmoid: Whether reranking scores go through a sigmoid (or softmax, for two columns) here; None leaves them.
+        extra_inputs: Further inputs by name: numpy arrays, lists, texts or numbers.
+        parameters: Request parameters sent with every request.
+        batch_size: Most texts of one request, where the model's configuration does not tell it.
+    """
+
+    input_name: str | None = None
+    query_input_name: str | None = None
+    output_name: str | None = None
+    tokenizer: str | os.PathLike[str] | None = None
+    pooling: Pooling | None = None
+    normalize: bool | None = None
+    max_length: int | None = None
+    sigmoid: bool | None = None
+    extra_inputs: Mapping[str, Any] = NOTHING
+    parameters: Mapping[str, Any] = NOTHING
+    batch_size: int | None = None
