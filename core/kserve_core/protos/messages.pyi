@@ -11,6 +11,7 @@ from kserve_core.protos._types import (
     fmaas,
     google_protobuf,
     google_rpc,
+    inference,
 )
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "fmaas",
     "google_protobuf",
     "google_rpc",
+    "inference",
     "DESCRIPTORS",
     "get",
 ]

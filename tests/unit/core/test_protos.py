@@ -37,6 +37,8 @@ def other_package():
         ("generation.proto", "fmaas", "Parameters"),
         ("caikit/nlp_service.proto", "caikit.runtime.Nlp", "EmbeddingTaskRequest"),
         ("google/rpc/status.proto", "google.rpc", "Status"),
+        ("grpc_service.proto", "inference", "ModelInferRequest"),
+        ("inference.proto", "inference", "ServerLiveRequest"),
     ):
         file = descriptor_pb2.FileDescriptorProto(name=path, package=package, syntax="proto3")
         message = file.message_type.add(name=name)
@@ -49,6 +51,9 @@ def own():
     assert request.SerializeToString() == b"\\x12\\x01x"
     messages.caikit_runtime_nlp.EmbeddingTaskRequest(text="x", truncate_input_tokens=-1)
     messages.google_rpc.Status(code=3)
+    request = messages.inference.ModelInferRequest(model_name="m")
+    assert request.SerializeToString() == b"\\x0a\\x01m"
+    assert messages.inference.ServerLiveRequest().SerializeToString() == b""
     messages.google_protobuf.Struct().update({"a": [1, None, {"b": "c"}]})
 
 def shared():
@@ -67,9 +72,9 @@ def test_other_packages_may_register_the_same_names(order: str, implementation: 
 
 def test_nothing_is_put_into_the_shared_pool() -> None:
     code = (
-        "from kserve_core.protos import messages; messages.fmaas.GenerationRequest\n"
+        "from kserve_core.protos import messages; messages.fmaas.GenerationRequest; messages.inference.InferParameter\n"
         "from google.protobuf import descriptor_pool\n"
-        "for name in ('fmaas.proto', 'caikit/nlp_service.proto', 'google_rpc.proto'):\n"
+        "for name in ('fmaas.proto', 'caikit/nlp_service.proto', 'google_rpc.proto', 'inference.proto'):\n"
         "    try: descriptor_pool.Default().FindFileByName(name); print(name)\n"
         "    except KeyError: pass"
     )
@@ -163,6 +168,87 @@ def test_numbers_and_types_of_caikits_parameters(message: str) -> None:
         "token_ranks": (19, boolean),
         "include_stop_sequence": (20, boolean),
     }
+
+
+def test_an_inference_request_is_what_the_servers_read() -> None:
+    # By the field numbers of the service: model_name 1, id 3, parameters 4 {key 1, value 2 {double_param 4}},
+    # inputs 5 {name 1, datatype 2, shape 3 packed}, outputs 6 {name 1}, raw_input_contents 7.
+    types = messages.inference
+    request = types.ModelInferRequest(
+        model_name="m",
+        id="1",
+        parameters={"t": types.InferParameter(double_param=0.5)},
+        inputs=[types.ModelInferRequest.InferInputTensor(name="x", datatype="BYTES", shape=[-1, 1])],
+        outputs=[types.ModelInferRequest.InferRequestedOutputTensor(name="y")],
+        raw_input_contents=[b"\x02\x00\x00\x00hi"],
+    )
+    assert request.SerializeToString() == (
+        b"\x0a\x01m\x1a\x011"
+        b"\x22\x0e\x0a\x01t\x12\x09\x21\x00\x00\x00\x00\x00\x00\xe0\x3f"
+        b"\x2a\x17\x0a\x01x\x12\x05BYTES\x1a\x0b" + b"\xff" * 9 + b"\x01\x01"
+        b"\x32\x03\x0a\x01y"
+        b"\x3a\x06\x02\x00\x00\x00hi"
+    )
+
+
+def test_an_inference_answer_reads_typed_contents_and_skips_what_it_does_not_know() -> None:
+    # {model_name 1, outputs 5: {name 1, datatype 2, shape 3, contents 5: {fp32_contents 6, bytes_contents 8}},
+    #  raw_output_contents 6}; field 99 and a field 40 inside the output are no server's.
+    contents = b"\x32\x08\x00\x00\x80\x3f\x00\x00\x00\xbf" + b"\x42\x02hi"
+    output = b"\x0a\x01y\x12\x04FP32\x1a\x01\x02\x2a\x0e" + contents + b"\xc2\x02\x01z"
+    data = b"\x0a\x01m\x2a" + bytes([len(output)]) + output + b"\x32\x02ab" + b"\x9a\x06\x01z"
+    answer = messages.inference.ModelInferResponse.FromString(data)
+    assert answer.model_name == "m"
+    [tensor] = answer.outputs
+    assert (tensor.name, tensor.datatype, list(tensor.shape)) == ("y", "FP32", [2])
+    assert list(tensor.contents.fp32_contents) == [1.0, -0.5]
+    assert list(tensor.contents.bytes_contents) == [b"hi"]
+    assert list(answer.raw_output_contents) == [b"ab"]
+
+
+def test_a_bare_stream_message_read_as_the_wrapped_one_shows_the_model_name_as_an_error() -> None:
+    # Why the stream's form is chosen by the runtime: nothing in the bytes tells them apart.
+    bare = messages.inference.ModelInferResponse(model_name="gen")
+    wrapped = messages.inference.ModelStreamInferResponse.FromString(bare.SerializeToString())
+    assert wrapped.error_message == "gen"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("ModelReadyRequest", {"name": 1, "version": 2}),
+        ("ServerMetadataResponse", {"name": 1, "version": 2, "extensions": 3}),
+        ("ModelMetadataResponse", {"name": 1, "versions": 2, "platform": 3, "inputs": 4, "outputs": 5}),
+        ("ModelMetadataResponse.TensorMetadata", {"name": 1, "datatype": 2, "shape": 3, "parameters": 4}),
+        ("ModelStreamInferResponse", {"error_message": 1, "infer_response": 2}),
+        ("RepositoryIndexRequest", {"repository_name": 1, "ready": 2}),
+        ("RepositoryIndexResponse.ModelIndex", {"name": 1, "version": 2, "state": 3, "reason": 4}),
+        ("RepositoryModelLoadRequest", {"repository_name": 1, "model_name": 2, "parameters": 3}),
+        ("RepositoryModelUnloadRequest", {"repository_name": 1, "model_name": 2, "parameters": 3}),
+        ("KServeRepositoryModelLoadRequest", {"model_name": 1}),
+        ("KServeRepositoryModelUnloadResponse", {"model_name": 1, "isUnloaded": 2}),
+        (
+            "InferParameter",
+            {"bool_param": 1, "int64_param": 2, "string_param": 3, "double_param": 4, "uint64_param": 5},
+        ),
+        (
+            "InferTensorContents",
+            {
+                "bool_contents": 1,
+                "int_contents": 2,
+                "int64_contents": 3,
+                "uint_contents": 4,
+                "uint64_contents": 5,
+                "fp32_contents": 6,
+                "fp64_contents": 7,
+                "bytes_contents": 8,
+            },
+        ),
+    ],
+)
+def test_numbers_of_the_inference_protocol(name: str, fields: dict[str, int]) -> None:
+    shown = {field.name: field.number for field in messages.get(f"inference.{name}").DESCRIPTOR.fields}
+    assert shown == fields
 
 
 def test_the_stubs_name_every_message() -> None:
