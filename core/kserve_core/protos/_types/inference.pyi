@@ -222,6 +222,45 @@ class ModelStreamInferResponse(Message):
     def infer_response(self) -> ModelInferResponse: ...
     def __init__(self, *, error_message: str | None = ..., infer_response: ModelInferResponse | None = ...) -> None: ...
 
+class ModelConfigRequest(Message):
+    name: str
+    version: str
+    def __init__(self, *, name: str | None = ..., version: str | None = ...) -> None: ...
+
+class ModelConfigResponse(Message):
+    @property
+    def config(self) -> ModelConfig: ...
+    def __init__(self, *, config: ModelConfig | None = ...) -> None: ...
+
+class ModelConfig(Message):
+    class Input(Message):
+        name: str
+        optional: bool
+        def __init__(self, *, name: str | None = ..., optional: bool | None = ...) -> None: ...
+
+    class TransactionPolicy(Message):
+        decoupled: bool
+        def __init__(self, *, decoupled: bool | None = ...) -> None: ...
+
+    name: str
+    platform: str
+    max_batch_size: int
+    @property
+    def input(self) -> RepeatedMessages[ModelConfig.Input]: ...
+    backend: str
+    @property
+    def model_transaction_policy(self) -> ModelConfig.TransactionPolicy: ...
+    def __init__(
+        self,
+        *,
+        name: str | None = ...,
+        platform: str | None = ...,
+        max_batch_size: int | None = ...,
+        input: Iterable[ModelConfig.Input] | None = ...,
+        backend: str | None = ...,
+        model_transaction_policy: ModelConfig.TransactionPolicy | None = ...,
+    ) -> None: ...
+
 class RepositoryIndexRequest(Message):
     repository_name: str
     ready: bool
