@@ -240,7 +240,7 @@ def test_a_bare_stream_message_read_as_the_wrapped_one_shows_the_model_name_as_a
         ("RepositoryModelLoadRequest", {"repository_name": 1, "model_name": 2, "parameters": 3}),
         ("RepositoryModelUnloadRequest", {"repository_name": 1, "model_name": 2, "parameters": 3}),
         ("KServeRepositoryModelLoadRequest", {"model_name": 1}),
-        ("KServeRepositoryModelUnloadResponse", {"model_name": 1, "isUnloaded": 2}),
+        ("KServeRepositoryModelUnloadResponse", {"model_name": 1, "is_unloaded": 2}),
         (
             "InferParameter",
             {"bool_param": 1, "int64_param": 2, "string_param": 3, "double_param": 4, "uint64_param": 5},

@@ -337,8 +337,8 @@ class KServeRepositoryModelLoadRequest(Message):
 
 class KServeRepositoryModelLoadResponse(Message):
     model_name: str
-    isLoaded: bool
-    def __init__(self, *, model_name: str | None = ..., isLoaded: bool | None = ...) -> None: ...
+    is_loaded: bool
+    def __init__(self, *, model_name: str | None = ..., is_loaded: bool | None = ...) -> None: ...
 
 class KServeRepositoryModelUnloadRequest(Message):
     model_name: str
@@ -346,5 +346,5 @@ class KServeRepositoryModelUnloadRequest(Message):
 
 class KServeRepositoryModelUnloadResponse(Message):
     model_name: str
-    isUnloaded: bool
-    def __init__(self, *, model_name: str | None = ..., isUnloaded: bool | None = ...) -> None: ...
+    is_unloaded: bool
+    def __init__(self, *, model_name: str | None = ..., is_unloaded: bool | None = ...) -> None: ...
