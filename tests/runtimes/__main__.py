@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 # One group after the other; the servers of a group run at the same time and use each other.
-GROUPS = (("vllm",), ("tgis", "caikit"))
+GROUPS = (("vllm",), ("tgis", "caikit"), ("triton", "mlserver", "kserve"))
 RUNTIMES = tuple(name for group in GROUPS for name in group)
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "test-runtimes"
