@@ -14,7 +14,7 @@ TESTS = Path(__file__).resolve().parents[2]
 _MODEL = """import sys
 
 sys.dont_write_bytecode = True
-sys.path.extend({places!r})
+sys.path[:0] = {places!r}
 from runtimes.triton.models import TritonPythonModel  # noqa: F401
 """
 

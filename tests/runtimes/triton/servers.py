@@ -35,7 +35,7 @@ OPTIONS = (
     "--backend-config=python,shm-growth-byte-size=1048576",
 )
 CHAT = {"chat_template": "chatml", "max_tokens": 256}
-FEATURES = ("model_names", "models", "scripted", "similarity", "stop")
+FEATURES = ("model_names", "models", "scripted", "stop")
 
 
 def prepare() -> None:
