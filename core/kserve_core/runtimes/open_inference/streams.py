@@ -1,0 +1,211 @@
+"""Streamed answers: events over REST and messages over gRPC, each turned into results.
+
+None of these streams has an end marker. The end is the clean end of the body (the last chunk of a chunked body, or
+gRPC's status OK), and a transport raises `StreamInterrupted` for a body that breaks off. Triton reports an error as a
+message of the stream, under a good status; MLServer just breaks off.
+
+What a result means is up to a `ResultDecoder`. These here cut the stream and find its errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import orjson
+
+from kserve_core._json import unreadable
+from kserve_core.errors import KServeError, StreamInterrupted
+from kserve_core.runtimes.open_inference.values import InferResult
+from kserve_core.sse import SSEDecoder
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+R_contra = TypeVar("R_contra", contravariant=True)
+
+Fail = Callable[..., KServeError]
+"""Makes an error of a server's words: `fail(said, partial_text=...)`; see `errors.stream_failure`."""
+
+FINAL = "triton_final_response"
+"""The parameter of an answer that tells whether it is the last one (Triton, gRPC)."""
+
+_WHAT = "a piece of an answer"
+_SERVER_LOG = "MLServer breaks a stream off when the model fails, or when it cannot stream; the server's log tells why."
+
+
+class Pieces(Protocol[R_contra, T_co]):
+    """Turns the results of one stream into pieces, whatever they came in."""
+
+    def take(self, result: R_contra) -> Sequence[T_co]:
+        """Takes the next result and returns the pieces it completes."""
+
+    def end(self) -> Sequence[T_co]:
+        """Called once when the stream has ended cleanly; returns what was still held back."""
+
+    @property
+    def finished(self) -> bool:
+        """True when no more results are wanted; the transport then stops reading."""
+
+    @property
+    def partial_text(self) -> str:
+        """All text delivered so far."""
+
+
+class ResultDecoder(Pieces[InferResult, T_co], Protocol[T_co]):
+    """Takes the results of a stream of V2 answers."""
+
+
+class _Stream(Generic[T]):
+    """What all streams share: they end cleanly, and not before something came."""
+
+    broken_hint = ""
+    """What to say when the connection breaks; asked by the transports."""
+
+    def __init__(self, inner: Pieces[Any, T], fail: Fail) -> None:
+        self._inner = inner
+        self._fail = fail
+        self._begun = False
+
+    @property
+    def finished(self) -> bool:
+        """See `Decoder.finished`."""
+        return self._inner.finished
+
+    @property
+    def partial_text(self) -> str:
+        """See `Decoder.partial_text`."""
+        return self._inner.partial_text
+
+    def close(self) -> Sequence[T]:
+        """See `Decoder.close`.
+
+        Raises:
+            StreamInterrupted: If there was no result at all.
+        """
+        if not self._begun:
+            msg = "The stream ended before the model answered."
+            raise StreamInterrupted(
+                msg,
+                hint=self.broken_hint
+                or "Something between here and the server ended the call, or the model gave no answer at all.",
+            )
+        return () if self._inner.finished else self._inner.end()
+
+    def _take(self, result: Any) -> Sequence[T]:
+        self._begun = True
+        return self._inner.take(result)
+
+    def _failed(self, said: str) -> KServeError:
+        return self._fail(said, partial_text=self.partial_text)
+
+
+class EventStream(_Stream[T]):
+    """Server-sent events, each a JSON object: Triton's `generate_stream` and MLServer's `infer_stream`.
+
+    Args:
+        inner: What takes the results.
+        read: Turns an event's object into a result; it is MLServer's V2 answer or Triton's flat object.
+        fail: Makes the error of an event that reports one.
+        log: Whether the server tells in its log only why a stream broke off (MLServer).
+    """
+
+    def __init__(
+        self, inner: Pieces[Any, T], read: Callable[[dict[str, Any]], Any], fail: Fail, *, log: bool = False
+    ) -> None:
+        super().__init__(inner, fail)
+        self._read = read
+        self._sse = SSEDecoder()
+        if log:
+            self.broken_hint = _SERVER_LOG
+
+    def feed(self, data: bytes) -> Sequence[T]:
+        """Takes the next bytes; see `Decoder.feed`."""
+        out: list[T] = []
+        for event in self._sse.feed(data):
+            if self._inner.finished:
+                break
+            try:
+                value = orjson.loads(event.data)
+            except orjson.JSONDecodeError as error:
+                value = _replaced(event.data)
+                if value is None:
+                    if not event.data.strip():
+                        continue
+                    raise self._unreadable(event.data, str(error)) from None
+            out += self._event(value, event.data)
+        return out
+
+    def close(self) -> Sequence[T]:
+        """Called at the clean end of the body; see `Decoder.close`."""
+        out: list[T] = []
+        for event in () if self._inner.finished else self._sse.close():
+            # The last event may lack its empty line; if it is cut off in the middle, so is the stream.
+            try:
+                value = orjson.loads(event.data)
+            except orjson.JSONDecodeError:
+                raise self._cut() from None
+            out += self._event(value, event.data)
+        return [*out, *super().close()]
+
+    def _event(self, value: Any, data: bytes) -> Sequence[T]:
+        if type(value) is not dict:
+            raise self._unreadable(data, "it is no JSON object")
+        said = value.get("error")
+        if said:
+            raise self._failed(said if isinstance(said, str) else orjson.dumps(said).decode())
+        return self._take(self._read(value))
+
+    def _cut(self) -> StreamInterrupted:
+        msg = "The stream broke off in the middle of a piece."
+        hint = self.broken_hint or "Something between here and the server ended the answer. partial_text has its text."
+        return StreamInterrupted(msg, hint=hint, partial_text=self.partial_text)
+
+    def _unreadable(self, data: bytes, problem: str) -> KServeError:
+        error = unreadable(data, _WHAT, problem, status=200)
+        error.server_message = ""  # it is the model's text
+        error.partial_text = self.partial_text
+        return error
+
+
+class MessageStream(_Stream[T]):
+    """gRPC messages: Triton's `ModelStreamInferResponse`, or MLServer's bare `ModelInferResponse`.
+
+    Args:
+        inner: What takes the results.
+        read: Turns a `ModelInferResponse` into a result.
+        fail: Makes the error of a message that reports one.
+        wrapped: Whether messages are wrapped and may be errors (Triton).
+    """
+
+    def __init__(
+        self, inner: Pieces[Any, T], read: Callable[[Any], InferResult], fail: Fail, *, wrapped: bool = True
+    ) -> None:
+        super().__init__(inner, fail)
+        self._read = read
+        self._wrapped = wrapped
+
+    def feed(self, message: Any) -> Sequence[T]:
+        """Takes the next message; see `MessageDecoder.feed`."""
+        if self._inner.finished:
+            return ()
+        if self._wrapped:
+            if message.error_message:
+                raise self._failed(message.error_message)
+            message = message.infer_response
+        result = self._read(message)
+        if result.parameters.get(FINAL) is True and not result.outputs:
+            self._begun = True  # the empty last answer that was asked for
+            return ()
+        return self._take(result)
+
+
+def _replaced(data: bytes) -> Any:
+    """Triton writes bytes that are no UTF-8 into JSON as they are: read with what is wrong replaced, or None."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        try:
+            return orjson.loads(data.decode("utf-8", "replace"))
+        except orjson.JSONDecodeError:
+            return None
+    return None
