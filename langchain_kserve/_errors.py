@@ -89,12 +89,24 @@ class RateLimitError(core.RateLimitError, lc.ModelRateLimitError):
     """Too many requests."""
 
 
+class QuotaExceededError(RateLimitError, core.QuotaExceededError):
+    """What was agreed on for a longer time (tokens per day, a budget) is used up."""
+
+    is_retryable = False
+
+
 class ServerError(core.ServerError, lc.ModelAPIError):
     """The server, or something in front of it, failed."""
 
 
 class NotReadyError(ServerError, core.NotReadyError):
     """The model is being loaded, or nothing serves this route yet."""
+
+
+class StoppedError(NotReadyError, core.StoppedError):
+    """The model is stopped on purpose; it is not waited for."""
+
+    is_retryable = False
 
 
 class BadResponseError(core.BadResponseError, lc.ModelAPIError):
@@ -130,8 +142,10 @@ _CLASSES: dict[type[core.KServeError], type[core.KServeError]] = {
     core.ContextOverflowError: ContextOverflowError,
     core.RequestTooLargeError: RequestTooLargeError,
     core.RateLimitError: RateLimitError,
+    core.QuotaExceededError: QuotaExceededError,
     core.ServerError: ServerError,
     core.NotReadyError: NotReadyError,
+    core.StoppedError: StoppedError,
     core.BadResponseError: BadResponseError,
     core.StreamInterrupted: StreamInterrupted,
     core.StreamIdleError: StreamIdleError,

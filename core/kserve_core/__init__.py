@@ -41,11 +41,13 @@ if TYPE_CHECKING:
         NotFoundError,
         NotReadyError,
         PermissionDeniedError,
+        QuotaExceededError,
         RateLimitError,
         RedirectError,
         RequestTooLargeError,
         ResponseError,
         ServerError,
+        StoppedError,
         StreamIdleError,
         StreamInterrupted,
         TLSError,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     )
     from kserve_core.grpc_transport import GrpcTransport
     from kserve_core.http_transport import HttpTransport
+    from kserve_core.readiness import WaitEvent
     from kserve_core.trust import InsecureConnectionWarning, Trust
 
 _MODULES = {
@@ -86,11 +89,13 @@ _MODULES = {
         "NotFoundError",
         "NotReadyError",
         "PermissionDeniedError",
+        "QuotaExceededError",
         "RateLimitError",
         "RedirectError",
         "RequestTooLargeError",
         "ResponseError",
         "ServerError",
+        "StoppedError",
         "StreamIdleError",
         "StreamInterrupted",
         "TLSError",
@@ -98,6 +103,7 @@ _MODULES = {
     ),
     "grpc_transport": ("GrpcTransport",),
     "http_transport": ("HttpTransport",),
+    "readiness": ("WaitEvent",),
     "trust": ("InsecureConnectionWarning", "Trust"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -132,6 +138,7 @@ __all__ = [
     "NotReadyError",
     "Parallel",
     "PermissionDeniedError",
+    "QuotaExceededError",
     "RateLimitError",
     "RedirectError",
     "RequestTooLargeError",
@@ -140,6 +147,7 @@ __all__ = [
     "RuntimeClient",
     "ServerError",
     "StaticToken",
+    "StoppedError",
     "StreamCall",
     "StreamExchange",
     "StreamIdleError",
@@ -149,6 +157,7 @@ __all__ = [
     "Transport",
     "Trust",
     "UnsupportedParameterError",
+    "WaitEvent",
 ]
 
 

@@ -73,6 +73,8 @@ class Call(Generic[T]):
         headers: Sent in addition to the endpoint's own.
         explain: Reads the runtime's error answers; see `ErrorReader`.
         retry: False for a call that must be sent once only.
+        probe: A cheap call that tells whether the model can answer this one, True or False; while a model is being
+            started it is sent instead. None leaves that to the runtime (`capabilities.ReadinessRuntime`).
     """
 
     method: str
@@ -82,11 +84,16 @@ class Call(Generic[T]):
     headers: Headers = field(default_factory=dict, repr=False)
     explain: ErrorReader | None = None
     retry: bool = True
+    probe: Call[bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamCall(Generic[T]):
-    """One HTTP request answered in pieces; `decoder` is called once for every run of it."""
+    """One HTTP request answered in pieces; `decoder` is called once for every run of it.
+
+    The fields of a `Call`, and `together`: whether the pieces are wanted together only, so that the time budget holds
+    to the end of the answer and not up to its first piece.
+    """
 
     method: str
     path: str
@@ -95,6 +102,8 @@ class StreamCall(Generic[T]):
     headers: Headers = field(default_factory=dict, repr=False)
     explain: ErrorReader | None = None
     retry: bool = True
+    probe: Call[bool] | None = None
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +155,7 @@ class GrpcCall(Generic[T]):
         metadata: Sent in addition to the endpoint's headers; lower-case keys.
         explain: Reads the runtime's error statuses; see `GrpcErrorReader`.
         retry: False for a call that must be sent once only.
+        probe: As in `Call`.
     """
 
     method: str
@@ -155,11 +165,15 @@ class GrpcCall(Generic[T]):
     metadata: Headers = field(default_factory=dict, repr=False)
     explain: GrpcErrorReader | None = None
     retry: bool = True
+    probe: GrpcCall[bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrpcStreamCall(Generic[T]):
-    """One gRPC request answered by a stream of messages; `decoder` is called once for every run of it."""
+    """One gRPC request answered by a stream of messages; `decoder` is called once for every run of it.
+
+    The fields of a `GrpcCall`, and `together` as in `StreamCall`.
+    """
 
     method: str
     request: Any = field(repr=False)
@@ -168,6 +182,8 @@ class GrpcStreamCall(Generic[T]):
     metadata: Headers = field(default_factory=dict, repr=False)
     explain: GrpcErrorReader | None = None
     retry: bool = True
+    probe: GrpcCall[bool] | None = None
+    together: bool = False
 
 
 AnyCall: TypeAlias = "Call[T] | GrpcCall[T]"

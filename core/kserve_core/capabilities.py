@@ -247,5 +247,17 @@ class InfoRuntime(Protocol):
         """Whether it can answer requests."""
 
 
+@runtime_checkable
+class ReadinessRuntime(Protocol):
+    """Can be asked cheaply whether its model is ready, while one is being started."""
+
+    def probe(self) -> AnyCall[bool] | None:
+        """The call that asks, over the protocol of the runtime's other calls; None if there is none.
+
+        It answers True or False. What it raises is taken for "not yet" where a model being started causes it (503, a
+        refused connection, ...), else for no answer.
+        """
+
+
 ProgressCallback: TypeAlias = Callable[[int], None]
 """Called with the number of texts (or documents) a finished request held."""

@@ -55,7 +55,7 @@ class RuntimeClient(Generic[R]):
         self.endpoint = endpoint
         self.runtime: R = runtime
         if transport is None:
-            transport = EndpointTransport(endpoint)
+            transport = EndpointTransport(endpoint, probe=getattr(runtime, "probe", None))
         self.transport: Transport = transport
 
     def __repr__(self) -> str:

@@ -9,16 +9,22 @@ from typing import Any
 
 from kserve_core.credentials import TokenSource
 from kserve_core.errors import KServeError
-from kserve_core.retry import Action, GetToken, Send
+from kserve_core.retry import Action, GetToken, Probe, Send
 
 
-def drive(talk: Generator[Action, Any, Any], token: TokenSource | None, send: Callable[[Send], Any]) -> Any:
+def drive(
+    talk: Generator[Action, Any, Any],
+    token: TokenSource | None,
+    send: Callable[[Send], Any],
+    probe: Callable[[Probe], Any],
+) -> Any:
     """Runs a conversation to its end and returns what it returns.
 
     Args:
         talk: The conversation.
         token: Where its token comes from.
         send: Sends one request and returns what came.
+        probe: Asks once whether the model is ready.
 
     Raises:
         KServeError: What the conversation raises.
@@ -34,6 +40,8 @@ def drive(talk: Generator[Action, Any, Any], token: TokenSource | None, send: Ca
                     value = send(action)
                 elif isinstance(action, GetToken):
                     value = token and token.token(refresh=action.refresh)
+                elif isinstance(action, Probe):
+                    value = probe(action)
                 else:
                     time.sleep(action.seconds)
             except KServeError as exc:
@@ -43,7 +51,10 @@ def drive(talk: Generator[Action, Any, Any], token: TokenSource | None, send: Ca
 
 
 async def adrive(
-    talk: Generator[Action, Any, Any], token: TokenSource | None, send: Callable[[Send], Awaitable[Any]]
+    talk: Generator[Action, Any, Any],
+    token: TokenSource | None,
+    send: Callable[[Send], Awaitable[Any]],
+    probe: Callable[[Probe], Awaitable[Any]],
 ) -> Any:
     """As `drive`, in an event loop."""
     value: Any = None
@@ -57,6 +68,8 @@ async def adrive(
                     value = await send(action)
                 elif isinstance(action, GetToken):
                     value = token and await token.atoken(refresh=action.refresh)
+                elif isinstance(action, Probe):
+                    value = await probe(action)
                 else:
                     await asyncio.sleep(action.seconds)
             except KServeError as exc:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from kserve_core.credentials import ApiKey, EnvToken, FileToken, TokenSource, as_token_source
 from kserve_core.errors import ConfigurationError
 from kserve_core.trust import CACert, ClientCert, Trust
+
+if TYPE_CHECKING:
+    from kserve_core.readiness import WaitEvent
 
 URL_VARIABLE = "KSERVE_BASE_URL"
 TOKEN_VARIABLE = "KSERVE_API_KEY"  # noqa: S105 - a variable's name
@@ -50,6 +54,16 @@ class Endpoint:
         headers: Sent with every request, as pairs.
         max_connections: The most connections open at once, per event loop (async) or per process (blocking).
         allow_insecure_token: Send the token over plain http to any host.
+        strict_stream: Whether a stream that ends cleanly, but without the runtime's own end marker, is an error. False
+            is the escape for servers and gateways that swallow the marker: what had arrived then counts as the whole
+            answer, even if a proxy cut it. A broken connection and an error in the stream raise either way.
+        stream_invoke: Whether whole answers travel as streams where the request allows it, so that a proxy's limit on
+            silence (30 s on OpenShift routes) does not end a long generation. None: only for hosts outside this
+            machine and this cluster, which are behind such a proxy.
+        on_wait: Called each time a model that is being started is waited for. What it raises ends the call. It is left
+            out of a pickle if it cannot travel in one.
+        stopped: Why the model is stopped on purpose, as far as is known (an InferenceService's annotation
+            `serving.kserve.io/stop`); an endpoint that is then not ready is not waited for.
     """
 
     base_url: str
@@ -62,6 +76,10 @@ class Endpoint:
     headers: tuple[tuple[str, str], ...] = ()
     max_connections: int = 100
     allow_insecure_token: bool = False
+    strict_stream: bool = True
+    stream_invoke: bool | None = None
+    on_wait: Callable[[WaitEvent], None] | None = field(default=None, compare=False)
+    stopped: str | None = field(default=None, compare=False)
     scheme: str = field(init=False, compare=False)
     host: str = field(init=False, compare=False)
     port: int = field(init=False, compare=False)
@@ -83,6 +101,9 @@ class Endpoint:
         default_headers: Mapping[str, str] | None = None,
         max_connections: int = 100,
         allow_insecure_token: bool = False,
+        strict_stream: bool = True,
+        stream_invoke: bool | None = None,
+        on_wait: Callable[[WaitEvent], None] | None = None,
     ) -> Endpoint:
         """Makes an endpoint from what people type, filling gaps from the environment.
 
@@ -101,6 +122,9 @@ class Endpoint:
             default_headers: Sent with every request.
             max_connections: See `Endpoint`.
             allow_insecure_token: See `Endpoint`.
+            strict_stream: See `Endpoint`.
+            stream_invoke: See `Endpoint`.
+            on_wait: See `Endpoint`.
 
         Raises:
             ConfigurationError: If something cannot be used as given; the hint says what can.
@@ -125,6 +149,9 @@ class Endpoint:
             headers=headers,
             max_connections=max_connections,
             allow_insecure_token=allow_insecure_token,
+            strict_stream=strict_stream,
+            stream_invoke=stream_invoke,
+            on_wait=on_wait,
         )
 
     def __post_init__(self) -> None:
@@ -140,6 +167,9 @@ class Endpoint:
         _check_seconds("connect_timeout", self.connect_timeout, optional=False)
         _check_count("max_retries", self.max_retries, 0)
         _check_count("max_connections", self.max_connections, 1)
+        if self.on_wait is not None and not callable(self.on_wait):
+            msg = "on_wait must be a function that takes one argument, a WaitEvent."
+            raise ConfigurationError(msg)
         self._check_token()
 
     @property
@@ -181,6 +211,18 @@ class Endpoint:
         return _is_loopback(self.host)
 
     @property
+    def is_in_cluster(self) -> bool:
+        """Whether the host is a name that exists only inside a cluster (`.svc`)."""
+        return self.host.endswith((".svc", ".svc.cluster.local"))
+
+    @property
+    def streams_whole_answers(self) -> bool:
+        """Whether whole answers travel as streams where they can; see `stream_invoke`."""
+        if self.stream_invoke is None:
+            return not (self.is_local or self.is_in_cluster)
+        return self.stream_invoke
+
+    @property
     def sends_credentials(self) -> bool:
         """Whether requests carry a token."""
         return self.token is not None or any(name.lower() == "authorization" for name, _ in self.headers)
@@ -189,6 +231,15 @@ class Endpoint:
         """Warns, once per host, if the server's certificate is not going to be checked."""
         if self.scheme == "https":
             self.trust.warn_if_unverified(self.host)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if state["on_wait"] is not None:
+            try:
+                pickle.dumps(state["on_wait"])
+            except Exception:  # noqa: BLE001 - anything may be raised by a value's own reducer
+                state["on_wait"] = None
+        return state
 
     def __repr__(self) -> str:
         names = [name for name, _ in self.headers]
@@ -211,7 +262,7 @@ class Endpoint:
             raise ConfigurationError(msg, hint="Give one of them.")
         if self.scheme == "https" or self.allow_insecure_token or self.is_local:
             return
-        if self.host.endswith((".svc", ".svc.cluster.local")):
+        if self.is_in_cluster:
             return
         msg = f"The token would be sent unencrypted to {self.host}."
         hint = "Use the endpoint's https:// URL; if it has none, say allow_insecure_token=True."

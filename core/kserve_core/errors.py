@@ -6,7 +6,7 @@ error class as a second base; what an error carries is the same everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ class KServeError(Exception):
         status: The HTTP status, or None; of a gRPC answer, the HTTP status that means the same.
         server_message: The server's own words, bounded.
         request_id: The server's or the sent request id, to find the request in logs.
-        attempts: How many requests were sent in all, the failed ones included.
+        attempts: How many requests were sent in all, the failed ones included; probes of a model's readiness are not.
         response: The answer behind the error, or None.
         partial_text: What a stream had delivered before it broke.
         retry_after: Seconds the server asked to wait, or None.
@@ -143,6 +143,8 @@ class EndpointConnectionError(KServeError, ConnectionError):
     """No answer: the name did not resolve, nobody listened, or the connection broke before an answer."""
 
     retryable = True
+    refused: bool = False
+    """Whether nobody listened there; known where the error was made only."""
 
     def __init__(self, message: str, **details: Any) -> None:
         details.setdefault("layer", "network")
@@ -217,6 +219,15 @@ class RateLimitError(ResponseError):
     retryable = True
 
 
+class QuotaExceededError(RateLimitError):
+    """What was agreed on for a longer time (tokens per day, a budget) is used up (429); a moment does not change that.
+
+    It is sent again only if the server asks for a short wait.
+    """
+
+    retryable = False
+
+
 class ServerError(ResponseError):
     """The server, or something in front of it, failed (5xx)."""
 
@@ -227,14 +238,31 @@ class NotReadyError(ServerError):
     """The model is being loaded, or nothing serves this route yet."""
 
 
+class StoppedError(NotReadyError):
+    """The model is stopped on purpose; it is not waited for."""
+
+    retryable = False
+
+
 class BadResponseError(ResponseError):
     """The answer came with a success status but cannot be understood."""
 
 
 class StreamInterrupted(KServeError):  # noqa: N818 - the name users see in the promises
-    """A stream ended before the runtime said it was complete. `partial_text` is what had arrived."""
+    """A stream ended before the runtime said it was complete. `partial_text` is what had arrived.
+
+    Attributes:
+        clean_end: Set by decoders where the stream ended cleanly and only the runtime's own end marker was missing;
+            `strict_stream=False` takes that for the end.
+        rest: The pieces a decoder had held back until then.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, clean_end: bool = False, rest: Sequence[Any] = (), **details: Any) -> None:
+        super().__init__(message, **details)
+        self.clean_end = clean_end
+        self.rest = rest
 
 
 class StreamIdleError(StreamInterrupted, EndpointTimeoutError):

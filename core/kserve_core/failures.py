@@ -28,10 +28,12 @@ from kserve_core.errors import (
     NotFoundError,
     NotReadyError,
     PermissionDeniedError,
+    QuotaExceededError,
     RateLimitError,
     RedirectError,
     RequestTooLargeError,
     ServerError,
+    StoppedError,
 )
 
 _SHOWN_HEADERS = frozenset(
@@ -43,6 +45,12 @@ _NOT_READY = re.compile(
     r"starting up|no endpoints available|activator",
     re.IGNORECASE,
 )
+_STOPPED = re.compile(
+    r"serving\.kserve\.io/stop|"
+    r"\b(inference ?service|model|endpoint|deployment)\b[^.]{0,80}\b(is|was|has been) stopped\b",
+    re.IGNORECASE,
+)
+_QUOTA = re.compile(r"\bquotas?\b", re.IGNORECASE)
 _OVERFLOW = re.compile(
     r"maximum context length|maximum model length|context (window|length)|max_model_len|max_seq_len|"
     r"maximum sequence length|tokens? \(?\d+\)? plus prefix length|"
@@ -208,13 +216,14 @@ def _complete(
         headers = {
             name: value
             for name, value in response.headers.items()
-            if name in _SHOWN_HEADERS or name.startswith(("x-ratelimit-", "x-envoy-"))
+            if name in _SHOWN_HEADERS or name.startswith(("x-ratelimit-", "ratelimit-", "x-envoy-"))
         }
         error.response = ErrorResponse(response.status, headers, content)
 
 
 def _reset(headers: Mapping[str, str], now: float | None) -> float | None:
-    text = headers.get("x-ratelimit-reset", "").strip()
+    """Seconds until a limit is lifted, by `x-ratelimit-reset` (a time, as seconds since 1970, or seconds from now)."""
+    text = (headers.get("x-ratelimit-reset") or headers.get("ratelimit-reset") or "").strip()
     if not re.fullmatch(r"\d{1,12}(\.\d*)?", text):
         return None
     value = float(text)
@@ -234,6 +243,8 @@ def _general(response: Response, body: ErrorBody, path: str, origin: str, *, tok
         return AuthenticationError(message, hint=hints.NOT_ACCEPTED if token_sent else hints.NOTHING_SENT, layer=layer)
     if status == 403:
         return _forbidden(message, body, layer)
+    if status in {400, 404, 503} and _STOPPED.search(text):
+        return StoppedError(message, hint=hints.STOPPED, layer=layer)
     if status in {400, 404, 412, 503, 504, 500} and status != 500 and _NOT_READY.search(text):
         hint = hints.ROUTE_NOT_READY if layer in {"router", "gateway"} else hints.LOADING
         return NotReadyError(message, hint=hint, layer=layer)
@@ -242,8 +253,7 @@ def _general(response: Response, body: ErrorBody, path: str, origin: str, *, tok
             return ModelNotFoundError(message, hint=hints.MODEL, layer="model")
         return NotFoundError(message, hint=hints.not_found(path), layer=layer)
     if status == 429:
-        quota = "quota" in f"{body.type} {body.code}".lower()
-        return RateLimitError(message, hint=hints.QUOTA if quota else hints.RATE_LIMITED, layer=layer)
+        return _limited(message, body, layer)
     if status == 408:
         return ServerError(message, hint=hints.TIMEOUT, layer=layer)
     if status < 500:
@@ -262,7 +272,7 @@ def _layer(response: Response, body: ErrorBody) -> Layer:
         return "gateway"
     if "x-ext-auth-reason" in headers:
         return "gateway"
-    if response.status == 429 and any(name.startswith("x-ratelimit-") for name in headers):
+    if response.status == 429 and any(name.startswith(("x-ratelimit-", "ratelimit-")) for name in headers):
         return "gateway"
     if body.kind in {"text", "empty"} and response.status in {401, 403}:
         return "auth proxy"
@@ -299,6 +309,14 @@ def _redirect(response: Response, origin: str) -> KServeError:
     elif host in {here.hostname, ""} and target.path.rstrip("/"):
         hint = f"{hints.REDIRECT} The path it names is {target.path[:200]}."
     return RedirectError(msg, hint=hint, layer="router")
+
+
+def _limited(message: str, body: ErrorBody, layer: Layer) -> KServeError:
+    """Too much at once, or too much in all: gateways answer 429 to both, and some say which in `error.type`."""
+    kind = f"{body.type} {body.code}".lower()
+    if "quota" in kind or ("rate" not in kind and _QUOTA.search(body.message)):
+        return QuotaExceededError(message, hint=hints.QUOTA, layer=layer)
+    return RateLimitError(message, hint=hints.RATE_LIMITED, layer=layer)
 
 
 def _forbidden(message: str, body: ErrorBody, layer: Layer) -> KServeError:

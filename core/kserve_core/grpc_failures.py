@@ -173,6 +173,12 @@ def _closed_at_once(endpoint: Endpoint, where: str, _: str) -> KServeError:
     return EndpointConnectionError(msg, hint="The server may not accept the client certificate; its log tells.")
 
 
+def _refused(_: Endpoint, where: str, __: str) -> KServeError:
+    error = EndpointConnectionError(f"{where} refused the connection.", hint=hints.REFUSED)
+    error.refused = True
+    return error
+
+
 _RULES: tuple[Rule, ...] = (
     (r"CERTIFICATE_VERIFY_FAILED", _verify_failed),
     (
@@ -196,7 +202,7 @@ _RULES: tuple[Rule, ...] = (
     (r"(ssl|tls) handshake failed|handshaker?:? .{0,40}failed", _handshake_failed),
     (
         r"connection refused|\(111\)",
-        lambda _, where, __: EndpointConnectionError(f"{where} refused the connection.", hint=hints.REFUSED),
+        _refused,
     ),
     (
         r"dns resolution failed|errors resolving|address lookup failed|name or service not known",

@@ -46,6 +46,15 @@ class GrpcSending:
         self._token: str | None = None
         self._fixed = _metadata(endpoint, call)
 
+    @property
+    def is_costly(self) -> bool:
+        """As `http_messages.Sending.is_costly`; a gRPC call does not tell."""
+        return True
+
+    def complete(self, error: KServeError) -> KServeError:
+        """As `http_messages.Sending.complete`; no request id of its own is sent over gRPC."""
+        return error
+
     def begin(self, send: Send) -> tuple[tuple[tuple[str, str], ...], Deadline]:
         """The metadata and the deadline of one attempt."""
         self.attempt = send.attempt
@@ -119,6 +128,7 @@ class GrpcSending:
             status=0,
             headers={},
             attempt=self.attempt,
+            strict=self.endpoint.strict_stream,
         )
 
     def stream_error(self, reader: StreamReader[Any], exc: Exception, *, begun: bool) -> KServeError:

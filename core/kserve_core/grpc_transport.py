@@ -8,10 +8,7 @@ in it is `grpc_messages.GrpcSending`. Connections that are refused or break coun
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 import time
-import weakref
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +16,6 @@ from typing import Any, Generic, TypeVar
 
 from kserve_core.calls import GrpcCall, GrpcStreamCall
 from kserve_core.deadline import Deadline
-from kserve_core.drive import adrive, drive
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import EndpointConnectionError, KServeError, TLSError
 from kserve_core.grpc_channel import AsyncChannel, SyncChannel
@@ -27,8 +23,9 @@ from kserve_core.grpc_library import grpc
 from kserve_core.grpc_messages import GrpcSending
 from kserve_core.grpc_pinning import Pinned
 from kserve_core.grpc_streams import AsyncStream, SyncStream, being_cancelled
-from kserve_core.retry import Action, RetryPolicy, Send, StaleConnectionError, converse
+from kserve_core.retry import Send, StaleConnectionError
 from kserve_core.stream_reader import StreamReader
+from kserve_core.transport_base import BaseTransport, ProbeMaker
 
 T = TypeVar("T")
 S = TypeVar("S", SyncStream, AsyncStream)
@@ -48,7 +45,7 @@ class _Opened(Generic[T, S]):
     pieces: Sequence[T] = ()
 
 
-class GrpcTransport:
+class GrpcTransport(BaseTransport[SyncChannel, AsyncChannel]):
     """Sends gRPC calls to one endpoint; safe to share between threads and event loops, and to pickle or fork.
 
     A channel is made at the first call and kept: one per process for blocking calls, one per event loop for async
@@ -57,45 +54,24 @@ class GrpcTransport:
 
     Args:
         endpoint: Where to send.
+        probe: Makes the call that asks whether the model is ready, for calls that bring none themselves.
 
     Raises:
         ConfigurationError: If the endpoint's URL has a path.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+    _call_type = GrpcCall
+
+    def __init__(self, endpoint: Endpoint, *, probe: ProbeMaker | None = None) -> None:
         self.target = endpoint.grpc_target
-        self._policy = RetryPolicy(budget=endpoint.timeout, max_retries=endpoint.max_retries)
-        self._start()
+        super().__init__(endpoint, probe=probe)
 
     def _start(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
+        super()._start()
         self._pinned = Pinned(self.endpoint)
-        self._channel: SyncChannel | None = None
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncChannel] = weakref.WeakKeyDictionary()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.endpoint,))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.endpoint!r})"
-
-    # Whole answers
-
-    def run(self, call: GrpcCall[T]) -> T:
-        """Sends a call and waits for its answer.
-
-        Raises:
-            KServeError: If there is no answer, or it is an error, after all attempts.
-        """
-        sending = GrpcSending(self.endpoint, call)
-        return sending.finish(call, self._drive(sending))
-
-    async def arun(self, call: GrpcCall[T]) -> T:
-        """As `run`, from an event loop."""
-        sending = GrpcSending(self.endpoint, call)
-        return sending.finish(call, await self._adrive(sending))
+    def _sending(self, call: GrpcCall[Any] | GrpcStreamCall[Any]) -> GrpcSending:
+        return GrpcSending(self.endpoint, call)
 
     # Streams
 
@@ -106,14 +82,14 @@ class GrpcTransport:
             KServeError: If there is no answer, it is an error, or it ends before the runtime said it was complete.
         """
         opened: _Opened[T, SyncStream] = self._drive(GrpcSending(self.endpoint, call))
-        reader, deadline = opened.reader, opened.deadline
+        reader = opened.reader
         try:
-            deadline.at = None  # the time its reader takes for a piece does not count
+            reader.rest()
             yield from opened.pieces
             while not reader.ended:
                 reader.wait()
                 pieces = _next(opened)
-                deadline.at = None
+                reader.rest()
                 yield from pieces
             if reader.decoder.finished:
                 opened.stream.hurry(TAIL_SECONDS)
@@ -126,15 +102,15 @@ class GrpcTransport:
     async def astream(self, call: GrpcStreamCall[T]) -> AsyncGenerator[T, None]:
         """As `stream`, from an event loop."""
         opened: _Opened[T, AsyncStream] = await self._adrive(GrpcSending(self.endpoint, call))
-        reader, deadline = opened.reader, opened.deadline
+        reader = opened.reader
         try:
-            deadline.at = None
+            reader.rest()
             for piece in opened.pieces:
                 yield piece
             while not reader.ended:
                 reader.wait()
                 pieces = await _anext(opened)
-                deadline.at = None
+                reader.rest()
                 for piece in pieces:
                     yield piece
             if reader.decoder.finished:
@@ -227,48 +203,27 @@ class GrpcTransport:
             return StaleConnectionError(error.message, **{**error.details(), "layer": "network"})
         return error
 
-    # The conversation
-
-    def _drive(self, sending: GrpcSending) -> Any:
-        return drive(self._talk(sending), self.endpoint.token, lambda action: self._send(sending, action))
-
-    async def _adrive(self, sending: GrpcSending) -> Any:
-        return await adrive(self._talk(sending), self.endpoint.token, lambda action: self._asend(sending, action))
-
-    def _talk(self, sending: GrpcSending) -> Generator[Action, Any, Any]:
-        token = self.endpoint.token
-        return converse(
-            self._policy,
-            judge=sending.judge,
-            has_token=token is not None,
-            refreshable=token is not None and token.refreshable,
-            retry=sending.call.retry,
-        )
-
     # Channels
 
     def _sync_channel(self, *, fresh: bool) -> SyncChannel:
-        if self._pid != os.getpid():
-            self._after_fork()
-        channel = self._channel
+        self._check_process()
+        channel = self._pool
         if channel is None or fresh:
             pin = self._pinned.get()
             with self._lock:
-                if self._channel is channel or self._channel is None:
-                    self._channel = self._new(SyncChannel, pin)
-                channel = self._channel
+                if self._pool is channel or self._pool is None:
+                    self._pool = self._new(SyncChannel, pin)
+                channel = self._pool
         return channel
 
     async def _loop_channel(self, *, fresh: bool) -> AsyncChannel:
-        if self._pid != os.getpid():
-            self._after_fork()
+        self._check_process()
         loop = asyncio.get_running_loop()
         channel = self._loops.get(loop)
         if channel is None or channel.closed or fresh:
             pin = await asyncio.to_thread(self._pinned.get) if self._pinned.needed else None
             with self._lock:
-                for other in [other for other in self._loops if other.is_closed()]:
-                    del self._loops[other]
+                self._forget_closed_loops()
                 current = self._loops.get(loop)
                 if current is None or current is channel:
                     current = self._loops[loop] = self._new(AsyncChannel, pin)
@@ -280,32 +235,8 @@ class GrpcTransport:
         self.endpoint.warn_if_unverified()
         return kind(self.endpoint, pin)
 
-    def _after_fork(self) -> None:
-        """The parent's channels are not ours: forget them, and leave them open."""
-        _parents.append((self._channel, self._loops))
-        self._start()
-
-    def close(self) -> None:
-        """Closes the channel of blocking calls; later calls open a new one."""
-        if self._pid != os.getpid():
-            return
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
-
-    async def aclose(self) -> None:
-        """Closes the channels of this event loop and of blocking calls; later calls open new ones."""
-        self.close()
-        if self._pid != os.getpid():
-            return
-        channel = self._loops.pop(asyncio.get_running_loop(), None)
-        if channel is not None:
-            await channel.aclose()
-
 
 _CLOSED = "The channel was closed while it was used."
-_parents: list[Any] = []
-"""What a forked child inherited: closing or collecting it would disturb the parent."""
 
 
 def _left(deadline: Deadline) -> float | None:

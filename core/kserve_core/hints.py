@@ -24,14 +24,19 @@ ROUTE_NOT_READY = (
     "A longer timeout=... waits for it."
 )
 LOADING = "The model is being loaded. A longer timeout=... waits for it."
+STOPPED = (
+    "The InferenceService has the annotation serving.kserve.io/stop. Start it from the dashboard, or: "
+    "oc annotate inferenceservice <name> serving.kserve.io/stop-"
+)
 ROUTE_TIMEOUT = (
     "Something in front of the model gave up waiting (routes allow 30 s of silence unless told otherwise). Stream the "
-    "answer, or set the annotation haproxy.router.openshift.io/timeout on the InferenceService."
+    "answer (stream_invoke=True does so for whole answers), or set the annotation "
+    "haproxy.router.openshift.io/timeout on the InferenceService."
 )
 BAD_GATEWAY = "The proxy in front of the model could not reach it; the model's pod may have been restarted."
 SERVER_FAILED = "The reason is in the model server's log."
 RATE_LIMITED = "Send fewer requests at once, or ask for a higher limit."
-QUOTA = "The quota is used up; waiting a moment will not help."
+QUOTA = "The quota is used up; waiting a moment will not help. Ask for a larger one, or wait for the next period."
 TOO_LARGE = "Send less in one request: a smaller batch, or shorter texts."
 CONTEXT = "Shorten the prompt, or ask for fewer tokens (max_tokens)."
 CHAT_TEMPLATE = (
@@ -42,6 +47,8 @@ MODEL = "The name to give as model=... is the one the server lists; it may diffe
 HTTPS = "The endpoint only speaks https: start base_url with https://."
 PERHAPS_HTTPS = "A server that only speaks https also does this: then start base_url with https://."
 REDIRECT = "Redirects are not followed, so that neither token nor prompt goes elsewhere. Check base_url."
+NO_END_MARKER = "If this server never sends one, strict_stream=False takes a clean end for the end of the answer."
+NOT_STREAMED = "The server may not stream this; ask for the whole answer instead."
 TRUNCATED = "Something in between cut the connection (a proxy's timeout, or the server stopped); its log tells."
 CERTIFICATE = (
     "The server's certificate is signed by a CA that is not trusted here. Give its certificate with ca_cert='file.pem' "

@@ -49,7 +49,9 @@ def connection_error(exc: Exception, endpoint: Endpoint) -> KServeError:
         if isinstance(cause, socket.gaierror):
             return NameResolutionError(f"The host name {endpoint.host} is unknown.", hint=hints.UNKNOWN_HOST)
         if isinstance(cause, ConnectionRefusedError):
-            return EndpointConnectionError(f"{where} refused the connection.", hint=hints.REFUSED)
+            refused = EndpointConnectionError(f"{where} refused the connection.", hint=hints.REFUSED)
+            refused.refused = True
+            return refused
     if isinstance(exc, (DisconnectedError, ConnectionError)):
         hint = hints.TRUNCATED
         if endpoint.scheme == "http":

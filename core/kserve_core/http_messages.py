@@ -15,7 +15,7 @@ from kserve_core.errors import BadResponseError, EndpointTimeoutError, KServeErr
 from kserve_core.failures import embedded_error, error_from_response, request_id
 from kserve_core.http_request import Request
 from kserve_core.retry import Send
-from kserve_core.stream_reader import StreamReader
+from kserve_core.stream_reader import NoStreamError, StreamReader
 
 logger = logging.getLogger("kserve_core.http")
 
@@ -46,6 +46,11 @@ class Sending:
         self.token: str | None = None
         self._headers = self._fixed_headers()
         self._request_id = self._headers.get("x-request-id")
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether sending it again costs the server more than asking if the model is ready."""
+        return self.call.body is not None
 
     def request(self, send: Send) -> Request:
         """The request of one attempt."""
@@ -79,6 +84,7 @@ class Sending:
             headers=headers,
             attempt=self.attempt,
             sent_id=self._request_id,
+            strict=self.endpoint.strict_stream,
         )
 
     def complete(self, error: KServeError) -> KServeError:
@@ -109,9 +115,9 @@ class Sending:
             if error is None:
                 kind = answer.headers.get("content-type", "no content type")
                 msg = f"The answer to {self.call.path} is no event stream ({kind})."
-                error = BadResponseError(
+                error = NoStreamError(
                     msg,
-                    hint="The server may not stream this; ask for the whole answer instead.",
+                    hint=hints.NOT_STREAMED,
                     status=answer.status,
                     request_id=request_id(answer.headers),
                 )

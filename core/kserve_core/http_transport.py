@@ -7,23 +7,19 @@ The conversation around a call (tokens, retries, time budget) is `retry.converse
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 import time
-import weakref
 from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from kserve_core.calls import Call, Response, StreamCall
-from kserve_core.drive import adrive, drive
-from kserve_core.endpoint import Endpoint
 from kserve_core.errors import KServeError
 from kserve_core.http_failures import BROKEN, connection_error
 from kserve_core.http_messages import Body, Sending, is_stream
 from kserve_core.http_pool import AsyncAnswer, AsyncPool, SyncAnswer, SyncPool, proxy_for
-from kserve_core.retry import Action, RetryPolicy, Send, converse
+from kserve_core.retry import Send
 from kserve_core.stream_reader import StreamReader
+from kserve_core.transport_base import BaseTransport
 
 if TYPE_CHECKING:
     from kserve_core.http_proxy import AsyncProxyAnswer, AsyncProxyPool, ProxyAnswer, ProxyPool
@@ -47,7 +43,7 @@ class _Opened(Generic[T, A]):
     pieces: Sequence[T] = ()
 
 
-class HttpTransport:
+class HttpTransport(BaseTransport[Pool, LoopPool]):
     """Sends calls to one endpoint; safe to share between threads and event loops, and to pickle or fork.
 
     Connections are made at the first call and kept: one pool per process for blocking calls, one per event loop for
@@ -55,40 +51,13 @@ class HttpTransport:
 
     Args:
         endpoint: Where to send.
+        probe: Makes the call that asks whether the model is ready, for calls that bring none themselves.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self._policy = RetryPolicy(budget=endpoint.timeout, max_retries=endpoint.max_retries)
-        self._start()
+    _call_type = Call
 
-    def _start(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._pool: Pool | None = None
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopPool] = weakref.WeakKeyDictionary()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.endpoint,))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.endpoint!r})"
-
-    # Whole answers
-
-    def run(self, call: Call[T]) -> T:
-        """Sends a call and waits for its answer.
-
-        Raises:
-            KServeError: If there is no answer, or it is an error, after all attempts.
-        """
-        sending = Sending(self.endpoint, call)
-        return sending.finish(call, self._drive(sending))
-
-    async def arun(self, call: Call[T]) -> T:
-        """As `run`, from an event loop."""
-        sending = Sending(self.endpoint, call)
-        return sending.finish(call, await self._adrive(sending))
+    def _sending(self, call: Call[Any] | StreamCall[Any]) -> Sending:
+        return Sending(self.endpoint, call)
 
     # Streams
 
@@ -194,37 +163,10 @@ class HttpTransport:
         sending.log(status, began, len(response.body))
         return response
 
-    # The conversation
-
-    def _drive(self, sending: Sending) -> Any:
-        try:
-            return drive(self._talk(sending), self.endpoint.token, lambda action: self._send(sending, action))
-        except KServeError as exc:
-            sending.complete(exc)
-            raise
-
-    async def _adrive(self, sending: Sending) -> Any:
-        try:
-            return await adrive(self._talk(sending), self.endpoint.token, lambda action: self._asend(sending, action))
-        except KServeError as exc:
-            sending.complete(exc)
-            raise
-
-    def _talk(self, sending: Sending) -> Generator[Action, Any, Any]:
-        token = self.endpoint.token
-        return converse(
-            self._policy,
-            judge=sending.judge,
-            has_token=token is not None,
-            refreshable=token is not None and token.refreshable,
-            retry=sending.call.retry,
-        )
-
     # Pools
 
     def _sync_pool(self) -> Pool:
-        if self._pid != os.getpid():
-            self._after_fork()
+        self._check_process()
         pool = self._pool
         if pool is None:
             with self._lock:
@@ -243,14 +185,12 @@ class HttpTransport:
         return ProxyPool(self.endpoint, proxy)
 
     def _loop_pool(self) -> LoopPool:
-        if self._pid != os.getpid():
-            self._after_fork()
+        self._check_process()
         loop = asyncio.get_running_loop()
         pool = self._loops.get(loop)
         if pool is None:
             with self._lock:
-                for other in [other for other in self._loops if other.is_closed()]:
-                    del self._loops[other]
+                self._forget_closed_loops()
                 pool = self._loops[loop] = self._new_loop_pool()
         return pool
 
@@ -262,32 +202,6 @@ class HttpTransport:
         from kserve_core.http_proxy import AsyncProxyPool
 
         return AsyncProxyPool(self.endpoint, proxy)
-
-    def _after_fork(self) -> None:
-        """The parent's connections are not ours: forget them, and leave them open."""
-        _parents.append((self._pool, self._loops))
-        self._start()
-
-    def close(self) -> None:
-        """Closes the connections of blocking calls; later calls open new ones."""
-        if self._pid != os.getpid():
-            return
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
-
-    async def aclose(self) -> None:
-        """Closes the connections of this event loop and those of blocking calls; later calls open new ones."""
-        self.close()
-        if self._pid != os.getpid():
-            return
-        pool = self._loops.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await pool.aclose()
-
-
-_parents: list[Any] = []
-"""What a forked child inherited: closing or collecting it would disturb the parent."""
 
 
 def _next(opened: _Opened[T, Any]) -> Sequence[T]:

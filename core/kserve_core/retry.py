@@ -3,6 +3,9 @@
 `converse` is the whole conversation (ask for the token, send, wait, refresh, send again) as a generator of actions.
 It does no I/O: the blocking and the async transports carry its actions out and send back what came of them, so
 there is one such logic for all of them.
+
+A model that is being started is waited for by asking whether it is ready (`Probe`), where there is a way to ask, and
+not by sending the prompt again and again.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import random
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from kserve_core.errors import (
     AuthenticationError,
@@ -21,10 +24,13 @@ from kserve_core.errors import (
     EndpointTimeoutError,
     KServeError,
     NotReadyError,
+    QuotaExceededError,
     RateLimitError,
     ServerError,
+    StoppedError,
     StreamInterrupted,
 )
+from kserve_core.readiness import Waiting, still_loading, stopped_error
 
 logger = logging.getLogger("kserve_core.retry")
 
@@ -45,6 +51,12 @@ class RetryPolicy:
         slow_failure: A timeout of a gateway (504), or of a runtime that waits for another one (501), that took
             longer than this many seconds is a slow answer, not a model that is being started, so it counts as a
             retry.
+        max_probes: How often one call may ask whether the model is ready.
+        probe_timeout: The most seconds one such question may take. A proxy that starts pods on demand holds it until
+            one is there, so it is not short.
+        short_wait: The longest wait a server may ask for when a quota is used up; with a longer one it is not waited.
+        wait_refused: Whether a refused connection is waited out like a model being started, as where nothing else
+            could have that address. Elsewhere the address is likely to be wrong, and it counts as a retry.
     """
 
     budget: float | None = 300.0
@@ -54,6 +66,13 @@ class RetryPolicy:
     max_attempts: int = 100
     longest_asked: float = 600.0
     slow_failure: float = 10.0
+    max_probes: int = 1000
+    probe_timeout: float = 30.0
+    short_wait: float = 60.0
+    wait_refused: bool = False
+
+
+_DEFAULTS = RetryPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +109,15 @@ def decide(
     """
     if policy.max_retries <= 0 or attempt >= policy.max_attempts:
         return None
-    cold = is_cold_start(error) and not (error.status in {501, 504} and took > policy.slow_failure)
-    if not cold and (not is_retryable(error) or attempt - waits > policy.max_retries):
+    cold = is_cold_start(error, policy) and not (error.status in {501, 504} and took > policy.slow_failure)
+    if not cold and (not is_retryable(error, policy) or attempt - waits > policy.max_retries):
         return None
-    count = waits if cold else attempt - waits - 1
+    delay = _delay(waits if cold else attempt - waits - 1, elapsed, error, policy, spread)
+    return None if delay is None else Wait(delay, cold)
+
+
+def _delay(count: int, elapsed: float, error: KServeError, policy: RetryPolicy, spread: float) -> float | None:
+    """Seconds to wait after so many waits before; None if there is no time for it."""
     delay = min(policy.first_delay * 2.0 ** min(count, 16), policy.longest_delay) * (1.0 - spread / 4)
     if error.retry_after is not None:
         if policy.budget is None and error.retry_after > policy.longest_asked:
@@ -101,19 +125,25 @@ def decide(
         delay = max(delay, error.retry_after) if error.retry_after > 0 else delay
     if policy.budget is not None and elapsed + delay >= policy.budget:
         return None
-    return Wait(delay, cold)
+    return delay
 
 
-def is_cold_start(error: KServeError) -> bool:
+def is_cold_start(error: KServeError, policy: RetryPolicy = _DEFAULTS) -> bool:
     """Whether the error is one that a model being loaded or scaled up causes."""
-    return isinstance(error, NotReadyError)
+    if isinstance(error, EndpointConnectionError):
+        return error.refused and policy.wait_refused
+    return isinstance(error, NotReadyError) and not isinstance(error, StoppedError)
 
 
-def is_retryable(error: KServeError) -> bool:
+def is_retryable(error: KServeError, policy: RetryPolicy = _DEFAULTS) -> bool:
     """Whether the same request may work a moment later.
 
     A 500 is not: servers also answer it to requests they cannot understand, and a crashed engine stays crashed.
     """
+    if isinstance(error, StoppedError):
+        return False
+    if isinstance(error, QuotaExceededError):
+        return error.retry_after is not None and error.retry_after <= policy.short_wait
     if isinstance(error, EndpointTimeoutError) and not isinstance(error, ConnectTimeoutError):
         return False
     if isinstance(error, EndpointConnectionError):
@@ -148,6 +178,19 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask whether the model is ready; answered with True or False, or the error is thrown in.
+
+    Attributes:
+        token: The bearer token, or None.
+        deadline: When to stop waiting, on the conversation's clock.
+    """
+
+    token: str | None = field(repr=False)
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
 class Sleep:
     """Wait so many seconds."""
 
@@ -158,7 +201,7 @@ class StaleConnectionError(EndpointConnectionError):
     """A kept connection turned out to be closed before any of the answer arrived."""
 
 
-Action: TypeAlias = "GetToken | Send | Sleep"
+Action: TypeAlias = "GetToken | Send | Probe | Sleep"
 Conversation: TypeAlias = "Generator[Action, object, A]"
 
 
@@ -169,9 +212,12 @@ def converse(
     has_token: bool,
     refreshable: bool,
     retry: bool = True,
+    probing: bool = False,
+    waiting: Waiting | None = None,
+    stopped: str | None = None,
     clock: Callable[[], float] = time.monotonic,
     rng: Callable[[], float] = random.random,
-) -> Generator[Action, A | str | None, A]:
+) -> Generator[Action, A | str | bool | None, A]:
     """One call's conversation.
 
     Args:
@@ -180,6 +226,9 @@ def converse(
         has_token: Whether to ask for a token.
         refreshable: Whether asking again after a 401 makes sense.
         retry: False to send once only, whatever happens.
+        probing: Whether there is a way to ask if the model is ready.
+        waiting: Is told of each wait for a model.
+        stopped: Why the model is stopped on purpose, so that it is not waited for.
         clock: Seconds on a clock that never goes back.
         rng: Random numbers from 0 to 1.
 
@@ -196,6 +245,7 @@ def converse(
     refresh = refreshed = fresh = False
     token: str | None = None
     cause: KServeError | None = None
+    waiting = waiting or Waiting()
     while True:
         if has_token:
             token = yield GetToken(refresh)  # type: ignore[assignment]
@@ -209,6 +259,8 @@ def converse(
             error = exc
         if error is None:
             return answer
+        if stopped and is_cold_start(error, policy) and not isinstance(error, StoppedError):
+            error = stopped_error(error, stopped)
         error.attempts = attempt
         refresh = False
         now = clock()
@@ -225,15 +277,66 @@ def converse(
             wait = decide(attempt, now - began, error, policy, waits=waits, took=now - sent, spread=rng())
         if wait is None:
             raise error from (cause or error.__cause__)
-        _log(wait, error, attempt, policy, now - began, first=waits == 0)
-        waits += wait.cold
         cause = error
+        if not wait.cold:
+            _log(wait, error, attempt, policy, now - began)
+            yield Sleep(wait.seconds)
+            continue
+        waits += 1
+        waiting.tell(now - began, error, attempt, _left(policy, now - began))
         yield Sleep(wait.seconds)
+        if probing:
+            # What it says is believed once: a gateway may answer for a model that is not there yet.
+            probing = False
+            yield from _until_ready(policy, error, began, attempt, waiting, has_token=has_token, clock=clock, rng=rng)
 
 
-def _log(wait: Wait, error: KServeError, attempt: int, policy: RetryPolicy, elapsed: float, *, first: bool) -> None:
+def _until_ready(
+    policy: RetryPolicy,
+    error: KServeError,
+    began: float,
+    attempt: int,
+    waiting: Waiting,
+    *,
+    has_token: bool,
+    clock: Callable[[], float],
+    rng: Callable[[], float],
+) -> Generator[Action, object, None]:
+    """Asks again and again whether the model is ready, until it is or there is no telling.
+
+    Raises:
+        KServeError: The request's own error, when there is no time left.
+    """
+    token: Any = None
+    for count in range(1, policy.max_probes + 1):
+        if has_token:
+            token = yield GetToken()
+        limit = clock() + policy.probe_timeout
+        if policy.budget is not None:
+            limit = min(limit, began + policy.budget)
+        reason = error
+        try:
+            if (yield Probe(token, limit)):
+                return
+        except KServeError as exc:
+            if not still_loading(exc):
+                logger.debug("whether the model is ready cannot be asked (%s); sending again", type(exc).__name__)
+                return
+            reason = exc
+        elapsed = clock() - began
+        delay = _delay(count, elapsed, reason, policy, rng())
+        if delay is None:
+            break
+        waiting.tell(elapsed, reason, attempt, _left(policy, elapsed))
+        yield Sleep(delay)
+    raise error from error.__cause__
+
+
+def _left(policy: RetryPolicy, elapsed: float) -> float | None:
+    return None if policy.budget is None else policy.budget - elapsed
+
+
+def _log(wait: Wait, error: KServeError, attempt: int, policy: RetryPolicy, elapsed: float) -> None:
     what = f"{type(error).__name__}, status {error.status}" if error.status else type(error).__name__
     left = "no limit" if policy.budget is None else f"{policy.budget - elapsed:.0f} s left"
-    level = logging.WARNING if wait.cold and first else logging.INFO
-    text = "the model is not ready" if wait.cold else "request failed"
-    logger.log(level, "%s (%s, attempt %d); next attempt in %.1f s, %s", text, what, attempt, wait.seconds, left)
+    logger.info("request failed (%s, attempt %d); next attempt in %.1f s, %s", what, attempt, wait.seconds, left)

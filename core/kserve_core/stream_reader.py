@@ -14,6 +14,10 @@ from kserve_core.failures import request_id
 T = TypeVar("T")
 
 
+class NoStreamError(BadResponseError):
+    """A stream was asked for, and something whole was answered."""
+
+
 class StreamReader(Generic[T]):
     """Feeds one stream's decoder, keeps its deadline, and completes the errors that come up.
 
@@ -28,6 +32,7 @@ class StreamReader(Generic[T]):
         headers: The answer's headers.
         attempt: Which request of the call this is.
         sent_id: The request id that was sent, if one was.
+        strict: Whether a clean end without the runtime's end marker is an error.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class StreamReader(Generic[T]):
         headers: Headers,
         attempt: int,
         sent_id: str | None = None,
+        strict: bool = True,
     ) -> None:
         self.decoder: Decoder[T] = call.decoder()
         self.ended = False
@@ -50,10 +56,15 @@ class StreamReader(Generic[T]):
         self._headers = headers
         self._attempt = attempt
         self._sent_id = sent_id
+        self._strict = strict
+        self._limit = deadline.at if call.together else None
 
     def feed(self, chunk: bytes) -> Sequence[T]:
         """The pieces that a chunk completes."""
-        pieces = self.decoder.feed(chunk)
+        try:
+            pieces = self.decoder.feed(chunk)
+        except StreamInterrupted as exc:
+            return self._unmarked(exc)
         if self.decoder.finished:
             self.ended = True
         elif not pieces and self._deadline.passed():
@@ -63,12 +74,21 @@ class StreamReader(Generic[T]):
     def finish(self) -> Sequence[T]:
         """The body has ended: the pieces held back till now."""
         self.ended = True
-        return self.decoder.close()
+        try:
+            return self.decoder.close()
+        except StreamInterrupted as exc:
+            return self._unmarked(exc)
 
     def wait(self) -> None:
         """The next piece is being asked for: the idle limit counts from now."""
         self._begun = True
         self._deadline.set(self._idle)
+        if self._limit is not None and (self._deadline.at is None or self._deadline.at > self._limit):
+            self._deadline.at = self._limit
+
+    def rest(self) -> None:
+        """Nobody waits for a piece: only the time budget of pieces wanted together goes on."""
+        self._deadline.at = self._limit
 
     def failed(self, exc: Exception, *, timed_out: bool, broken: bool) -> KServeError:
         """The error for an exception, with what this stream knows added.
@@ -84,6 +104,9 @@ class StreamReader(Generic[T]):
         elif timed_out and not self._begun:
             msg = "The stream's first piece did not come within the time budget."
             error = EndpointTimeoutError(msg, hint=hints.TIMEOUT)
+        elif timed_out and self._limit is not None and self._deadline.at == self._limit:
+            msg = "The answer was not complete when the time budget ran out."
+            error = EndpointTimeoutError(msg, hint=hints.TIMEOUT)
         elif timed_out:
             error = StreamIdleError(f"The stream was silent for {self._idle:g} s.", hint=hints.IDLE)
         elif broken:
@@ -95,6 +118,19 @@ class StreamReader(Generic[T]):
         error.attempts = error.attempts or self._attempt
         error.request_id = error.request_id or request_id(self._headers) or self._sent_id
         return error
+
+    def _unmarked(self, exc: StreamInterrupted) -> Sequence[T]:
+        """What a stream that ended without its marker still held back.
+
+        Raises:
+            StreamInterrupted: If that is not taken for its end.
+        """
+        if self._strict or not exc.clean_end:
+            if exc.clean_end:
+                exc.hint = f"{exc.hint} {hints.NO_END_MARKER}".strip()
+            raise exc
+        self.ended = True
+        return exc.rest
 
     def _text(self) -> str:
         text: Any = self.decoder.partial_text

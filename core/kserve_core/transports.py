@@ -13,6 +13,7 @@ from kserve_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from kserve_core.grpc_transport import GrpcTransport
     from kserve_core.http_transport import HttpTransport
+    from kserve_core.transport_base import ProbeMaker
 
 
 class EndpointTransport:
@@ -20,16 +21,18 @@ class EndpointTransport:
 
     Args:
         endpoint: Where to send.
+        probe: Makes the call that asks whether the model is ready; see `BaseTransport`.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, *, probe: ProbeMaker | None = None) -> None:
         self.endpoint = endpoint
+        self._probe_maker = probe
         self._lock = threading.Lock()
         self._http: HttpTransport | None = None
         self._grpc: GrpcTransport | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.endpoint,))
+        return (_remake, (self.endpoint, self._probe_maker))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.endpoint!r})"
@@ -74,7 +77,7 @@ class EndpointTransport:
 
         with self._lock:
             if self._grpc is None:
-                self._grpc = GrpcTransport(self.endpoint)
+                self._grpc = GrpcTransport(self.endpoint, probe=self._probe_maker)
             return self._grpc
 
     def _new_http(self) -> HttpTransport:
@@ -85,5 +88,9 @@ class EndpointTransport:
 
         with self._lock:
             if self._http is None:
-                self._http = HttpTransport(self.endpoint)
+                self._http = HttpTransport(self.endpoint, probe=self._probe_maker)
             return self._http
+
+
+def _remake(endpoint: Endpoint, probe: ProbeMaker | None) -> EndpointTransport:
+    return EndpointTransport(endpoint, probe=probe)

@@ -90,12 +90,12 @@ def mode(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries at a tenth of the usual delays."""
-    from kserve_core import http_transport, retry
+    from kserve_core import retry, transport_base
 
     def policy(**limits: Any) -> retry.RetryPolicy:
         return retry.RetryPolicy(first_delay=0.02, longest_delay=0.1, **limits)
 
-    monkeypatch.setattr(http_transport, "RetryPolicy", policy)
+    monkeypatch.setattr(transport_base, "RetryPolicy", policy)
 
 
 # What is sent

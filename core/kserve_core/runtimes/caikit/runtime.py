@@ -291,6 +291,11 @@ class CaikitRuntime:
         loaded = [model.id for model in models if is_loaded(model)]
         return bool(healthy) and (self.model in loaded if self.model else bool(loaded))
 
+    def probe(self) -> AnyCall[bool]:
+        """Asks whether the model is loaded (or, where none is known, any model); the server is up before that."""
+        call: AnyCall[bool] = self._wire.models(partial(_has_loaded, self.model))
+        return call
+
     # --- shared -------------------------------------------------------------------------------------------------
 
     @property
@@ -394,6 +399,11 @@ class CaikitRuntime:
     def _without(self, what: str, hint: str) -> NoReturn:
         msg = f"Caikit's tokenization does not know {what}."
         raise UnsupportedParameterError(msg, hint=hint)
+
+
+def _has_loaded(model: str | None, raw: dict[str, Any]) -> bool:
+    loaded = [info.id for info in read_models(raw) if is_loaded(info)]
+    return model in loaded if model else bool(loaded)
 
 
 def _nothing(value: T) -> Flow[T]:

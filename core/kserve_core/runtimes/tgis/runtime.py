@@ -211,6 +211,11 @@ class TGISRuntime:
             return False
         return True
 
+    def probe(self) -> GrpcCall[bool]:
+        """Asks for the model's facts, which both kinds of server tell as soon as they can answer."""
+        body = messages.fmaas.ModelInfoRequest(model_id=self.model or "")
+        return self._call("ModelInfo", body, messages.fmaas.ModelInfoResponse, _is_there, model=self.model)
+
     # --- shared -------------------------------------------------------------------------------------------------
 
     def _model_info(self, model: str | None) -> GrpcCall[ModelInfo]:
@@ -248,6 +253,10 @@ class TGISRuntime:
             metadata=_metadata(model, headers or {}),
             explain=explain,
         )
+
+
+def _is_there(_: Any) -> bool:
+    return True
 
 
 def _prompts(request: TextRequest) -> list[str]:

@@ -345,6 +345,14 @@ class VLLMRuntime:
             return False
         return True
 
+    def probe(self) -> Call[bool]:
+        """Asks whether a model is there yet.
+
+        It asks for the list of models, not for `/health`: that is routed wherever requests are, and the server opens
+        its port only when the model is loaded, so either says the same.
+        """
+        return self._get(f"{self.paths.api}/models", _read_nothing, retry=False)
+
     # --- shared -------------------------------------------------------------------------------------------------
 
     def _get(self, path: str, read: Callable[[Response], T], *, retry: bool = True) -> Call[T]:
