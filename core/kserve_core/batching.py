@@ -14,6 +14,8 @@ from kserve_core.calls import AnyCall, Call, Exchange, Flow, GrpcCall, Parallel
 from kserve_core.capabilities import (
     EmbeddingRequest,
     EmbeddingRuntime,
+    LimitedEmbeddings,
+    LimitedReranking,
     ProgressCallback,
     RerankRequest,
     RerankRuntime,
@@ -82,6 +84,8 @@ def embed_all(
     if not texts:
         return EmbeddingResult([])
     name = yield from runtime.resolve_model(model)
+    if isinstance(runtime, LimitedEmbeddings):
+        batch_size = _least(batch_size, runtime.embedding_limit(name))
 
     def request(start: int, stop: int) -> AnyCall[EmbeddingResult]:
         return runtime.embed(
@@ -161,6 +165,9 @@ def rerank_all(
         raise ConfigurationError(msg)
     if not documents:
         return Ranking([])
+    if isinstance(runtime, LimitedReranking):
+        model = yield from runtime.resolve_model(model)
+        batch_size = _least(batch_size, runtime.rerank_limit(model))
 
     def request(start: int, stop: int) -> Exchange[Ranking]:
         return runtime.rerank(
@@ -232,11 +239,15 @@ def _run(
     waiting = batches
     limit = batches[0][1] - batches[0][0]
     width = concurrency
-    if len(waiting) == 1 or not isinstance(request(*waiting[0]), (Call, GrpcCall)):
+    first: Exchange[T] | None = _made(request, *waiting[0], what)
+    if len(waiting) == 1 or not isinstance(first, (Call, GrpcCall)):
         width = 1
     while waiting:
         now, waiting = waiting[:width], waiting[width:]
-        outcomes = yield from _round(request, now, concurrency, on_progress)
+        exchanges = [_made(request, start, stop, what) for start, stop in (now if first is None else now[1:])]
+        if first is not None:
+            exchanges, first = [first, *exchanges], None
+        outcomes = yield from _round(exchanges, now, concurrency, on_progress)
         again: list[_Range] = []
         for (start, stop), outcome in zip(now, outcomes, strict=True):
             if not isinstance(outcome, KServeError):
@@ -254,13 +265,12 @@ def _run(
 
 
 def _round(
-    request: Callable[[int, int], Exchange[T]],
+    exchanges: Sequence[Exchange[T]],
     batches: Sequence[_Range],
     concurrency: int,
     on_progress: ProgressCallback | None,
 ) -> Flow[list[T | KServeError]]:
     """Runs some batches at once, or one after the other if they are more than single calls."""
-    exchanges = [request(*batch) for batch in batches]
     calls = [
         _counted(exchange, stop - start, on_progress)
         for exchange, (start, stop) in zip(exchanges, batches, strict=True)
@@ -275,6 +285,14 @@ def _round(
         if on_progress is not None and not isinstance(outcomes[-1], KServeError):
             on_progress(stop - start)
     return outcomes
+
+
+def _made(request: Callable[[int, int], Exchange[T]], start: int, stop: int, what: str) -> Exchange[T]:
+    """A batch's exchange; a text that is found to be too long before anything is sent is placed as well."""
+    try:
+        return request(start, stop)
+    except ContextOverflowError as error:
+        raise _placed(error, start, stop, what) from None
 
 
 def _one(exchange: Exchange[T]) -> Flow[T | KServeError]:
@@ -311,6 +329,10 @@ def _placed(error: KServeError, start: int, stop: int, what: str) -> KServeError
         )
         error.hint = f"{error.hint} {where}".strip()
     return error
+
+
+def _least(size: int, limit: int | None) -> int:
+    return size if limit is None else min(size, limit)
 
 
 def _cut(start: int, stop: int, size: int) -> list[_Range]:

@@ -202,6 +202,25 @@ class RerankRuntime(Protocol):
 
 
 @runtime_checkable
+class LimitedEmbeddings(EmbeddingRuntime, Protocol):
+    """Knows how many texts a model takes at once; `embed_all` sends no more."""
+
+    def embedding_limit(self, model: str | None = None) -> int | None:
+        """Most texts of one request to a model that was resolved; None for no limit, or an unknown one."""
+
+
+@runtime_checkable
+class LimitedReranking(RerankRuntime, Protocol):
+    """Knows how many documents a model takes at once; `rerank_all` sends no more."""
+
+    def rerank_limit(self, model: str | None = None) -> int | None:
+        """Most documents of one request to a model that was resolved; None for no limit, or an unknown one."""
+
+    def resolve_model(self, model: str | None = None) -> Flow[str | None]:
+        """Finds the name to send as `model`, asking the endpoint at most once."""
+
+
+@runtime_checkable
 class SimilarityRuntime(Protocol):
     """Compares sentences without handing out their vectors."""
 
