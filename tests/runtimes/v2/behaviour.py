@@ -232,7 +232,9 @@ class VLLM(Speaker):
         given = option(inputs, {}, "sampling_parameters")
         sampling = json.loads(given) if given else dict(parameters)
         stop = sampling.get("stop") or []
-        words = "This model's maximum context length is {limit} tokens. However, your request has {tokens} input tokens."
+        words = (
+            "This model's maximum context length is {limit} tokens. However, your request has {tokens} input tokens."
+        )
         limit = int(sampling.get("max_tokens", 16))
         stop = [stop] if isinstance(stop, str) else stop
         return _answered(texts(inputs, "text_input")[0], limit, stop, too_long=f"Error generating stream: {words}")
