@@ -182,6 +182,7 @@ class GrpcStreamCall(Generic[T]):
     metadata: Headers = field(default_factory=dict, repr=False)
     explain: GrpcErrorReader | None = None
     retry: bool = True
+    token_keys: tuple[str, ...] = ()
     probe: GrpcCall[bool] | None = None
     together: bool = False
 
@@ -195,16 +196,26 @@ class Parallel(Generic[T]):
     """Several calls of a flow to run at once. The flow is sent a list: each call's result, or its error.
 
     Attributes:
-        calls: The calls; results come back in this order.
+        calls: The calls; results come back in this order. A streamed call's result is the list of its pieces.
         limit: How many may be in flight together.
         on_done: Called with a call's position when it has an answer (progress bars).
     """
 
-    calls: Sequence[AnyCall[T]]
+    calls: Sequence[AnyCall[T] | AnyStreamCall[Any]]
     limit: int = 8
     on_done: Callable[[int], None] | None = None
 
 
-Flow: TypeAlias = Generator["Call[Any] | GrpcCall[Any] | Parallel[Any]", Any, T]
+@dataclass(frozen=True, slots=True)
+class Given(Generic[T]):
+    """What the flow of a stream returns where the pieces are there already: of a runtime that cannot stream."""
+
+    pieces: Sequence[T]
+
+
+Flow: TypeAlias = Generator["Call[Any] | GrpcCall[Any] | StreamCall[Any] | GrpcStreamCall[Any] | Parallel[Any]", Any, T]
+"""A flow that yields a streamed call is sent the list of its pieces."""
 Exchange: TypeAlias = "Call[T] | GrpcCall[T] | Flow[T]"
-StreamExchange: TypeAlias = "StreamCall[T] | GrpcStreamCall[T] | Flow[StreamCall[T]] | Flow[GrpcStreamCall[T]]"
+StreamExchange: TypeAlias = (
+    "StreamCall[T] | GrpcStreamCall[T] | Flow[StreamCall[T]] | Flow[GrpcStreamCall[T]] | Flow[Given[T]]"
+)

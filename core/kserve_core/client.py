@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from typing import Any, Generic, Protocol, TypeVar
 
-from kserve_core.calls import AnyCall, Exchange, Flow, Parallel, StreamExchange
+from kserve_core.calls import Exchange, Flow, Given, GrpcStreamCall, Parallel, StreamCall, StreamExchange
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import KServeError
 from kserve_core.transports import EndpointTransport
@@ -85,6 +85,9 @@ class RuntimeClient(Generic[R]):
         if isinstance(exchange, Generator):
             with closing(exchange):
                 call = self._flow(exchange)
+        if isinstance(call, Given):
+            yield from call.pieces
+            return
         with closing(self.transport.stream(call)) as pieces:
             yield from pieces
 
@@ -94,6 +97,10 @@ class RuntimeClient(Generic[R]):
         if isinstance(exchange, Generator):
             with closing(exchange):
                 call = await self._aflow(exchange)
+        if isinstance(call, Given):
+            for piece in call.pieces:
+                yield piece
+            return
         async with aclosing(self.transport.astream(call)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -114,7 +121,7 @@ class RuntimeClient(Generic[R]):
             while True:
                 error, value = None, None
                 try:
-                    value = self._parallel(step) if isinstance(step, Parallel) else self.transport.run(step)
+                    value = self._parallel(step) if isinstance(step, Parallel) else self._call(step)
                 except KServeError as exc:
                     error = exc
                 step = flow.send(value) if error is None else flow.throw(error)
@@ -132,19 +139,32 @@ class RuntimeClient(Generic[R]):
                     if isinstance(step, Parallel):
                         value = await self._aparallel(step)
                     else:
-                        value = await self.transport.arun(step)
+                        value = await self._acall(step)
                 except KServeError as exc:
                     error = exc
                 step = flow.send(value) if error is None else flow.throw(error)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
+    def _call(self, call: Any) -> Any:
+        """A call's result; a streamed one's is the list of its pieces."""
+        if not isinstance(call, (StreamCall, GrpcStreamCall)):
+            return self.transport.run(call)
+        with closing(self.transport.stream(call)) as pieces:
+            return list(pieces)
+
+    async def _acall(self, call: Any) -> Any:
+        if not isinstance(call, (StreamCall, GrpcStreamCall)):
+            return await self.transport.arun(call)
+        async with aclosing(self.transport.astream(call)) as pieces:
+            return [piece async for piece in pieces]
+
     def _parallel(self, step: Parallel[T]) -> list[T | KServeError]:
         """Runs calls in worker threads; an unexpected exception stops those not yet begun."""
 
-        def work(index: int, call: AnyCall[T]) -> T | KServeError:
+        def work(index: int, call: Any) -> T | KServeError:
             try:
-                result: T | KServeError = self.transport.run(call)
+                result: T | KServeError = self._call(call)
             except KServeError as exc:
                 result = exc
             if step.on_done is not None:
@@ -173,7 +193,7 @@ class RuntimeClient(Generic[R]):
         async def work() -> None:
             for index, call in remaining:
                 try:
-                    results[index] = await self.transport.arun(call)
+                    results[index] = await self._acall(call)
                 except KServeError as exc:
                     results[index] = exc
                 if step.on_done is not None:

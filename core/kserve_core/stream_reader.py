@@ -110,7 +110,8 @@ class StreamReader(Generic[T]):
         elif timed_out:
             error = StreamIdleError(f"The stream was silent for {self._idle:g} s.", hint=hints.IDLE)
         elif broken:
-            error = StreamInterrupted("The connection broke in the middle of the stream.", hint=hints.TRUNCATED)
+            hint = getattr(self.decoder, "broken_hint", "") or hints.TRUNCATED  # a server may have its own ways
+            error = StreamInterrupted("The connection broke in the middle of the stream.", hint=hint)
         else:
             error = BadResponseError("The server sent a stream that cannot be understood.", hint=hints.STRANGE)
         error.partial_text = error.partial_text or self._text()
