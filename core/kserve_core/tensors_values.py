@@ -8,7 +8,7 @@ from itertools import chain
 from numbers import Integral, Real
 from typing import Any, NoReturn
 
-from kserve_core.tensors_types import FLOATS, MAX_DIMENSIONS, RANGES, STRUCT_CODES, Fail, refuse
+from kserve_core.tensors_types import FLOATS, MAX_DIMENSIONS, RANGES, STRUCT_CODES, Fail, refuse, unreadable
 
 _PLAIN = {bool, int, float, str, bytes}
 _NESTS = {list, tuple}
@@ -105,12 +105,13 @@ def _check_kinds(name: Any, kinds: set[type], allowed: set[type], datatype: str,
     wrong = kinds - allowed
     if not wrong:
         return
+    none = "null" if fail is unreadable else "None"
     hint = ""
-    if wrong == {type(None)}:
+    if wrong == {type(None)} and datatype in FLOATS and fail is unreadable:
         hint = "JSON has no NaN and no infinity; servers write null for them."
     elif datatype == "BYTES" and not kinds & {str, bytes}:
         hint = "BYTES holds texts; numbers need another datatype."
-    names = ", ".join(sorted("null" if kind is type(None) else kind.__name__ for kind in wrong))
+    names = ", ".join(sorted(none if kind is type(None) else kind.__name__ for kind in wrong))
     wanted = " or ".join(sorted(kind.__name__ for kind in allowed))
     fail(name, f"is {datatype}, which takes {wanted}, but holds {names}", hint=hint)
 
