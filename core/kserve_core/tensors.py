@@ -311,7 +311,8 @@ def tensor_from_grpc(message: Any, raw: bytes | None) -> Tensor:
     if raw is not None:
         return _from_raw(name, datatype, shape, raw, parameters)
     contents = _CONTENTS.get(datatype)
-    values = list(getattr(message.contents, contents)) if contents else []
+    # A slice is a plain list, made faster than by list().
+    values = getattr(message.contents, contents)[:] if contents else []
     if contents is None and 0 not in shape:
         unreadable(name, f"is {datatype}, which only raw contents can hold")
     check_count(name, shape, len(values), unreadable)
