@@ -156,6 +156,7 @@ class GrpcCall(Generic[T]):
         explain: Reads the runtime's error statuses; see `GrpcErrorReader`.
         retry: False for a call that must be sent once only.
         probe: As in `Call`.
+        token_keys: Metadata keys that carry the token as well, besides `authorization`.
     """
 
     method: str
@@ -165,6 +166,7 @@ class GrpcCall(Generic[T]):
     metadata: Headers = field(default_factory=dict, repr=False)
     explain: GrpcErrorReader | None = None
     retry: bool = True
+    token_keys: tuple[str, ...] = ()
     probe: GrpcCall[bool] | None = None
 
 

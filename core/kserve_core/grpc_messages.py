@@ -61,7 +61,8 @@ class GrpcSending:
         self._token = send.token
         metadata = self._fixed
         if send.token is not None:
-            metadata = (*metadata, ("authorization", f"Bearer {send.token}"))
+            keys = ("authorization", *self.call.token_keys)
+            metadata = (*metadata, *((key, f"Bearer {send.token}") for key in keys))
         return metadata, Deadline(send.deadline)
 
     def judge(self, _answer: object, _token_sent: bool) -> KServeError | None:
@@ -161,6 +162,8 @@ def _metadata(endpoint: Endpoint, call: GrpcCall[Any] | GrpcStreamCall[Any]) -> 
     found = {name.lower(): value for name, value in endpoint.headers if name.lower() not in _HTTP_ONLY}
     for name, value in call.metadata.items():
         found[name.lower()] = value
+    if "authorization" in found:
+        found = {**dict.fromkeys(call.token_keys, found["authorization"]), **found}
     for name, value in found.items():
         if not _KEY.match(name) or name.startswith("grpc-") or name.endswith("-bin"):
             msg = f"The header {name!r} cannot be sent with gRPC."

@@ -1,5 +1,7 @@
-"""Where the servers that speak the protocol differ, as facts seen on the wire (Triton 2.51, MLServer 1.7.1, KServe
-SDK 0.21) or documented (OpenVINO Model Server).
+"""Where the servers that speak the protocol differ.
+
+The facts were seen on the wire (Triton 2.51, MLServer 1.7.1, KServe's SDK server 0.21) or are documented (OpenVINO
+Model Server).
 """
 
 from __future__ import annotations
@@ -32,6 +34,14 @@ class Dialect:
         model_list: Whether `GET /v2/models` lists the models (KServe).
         numeric_versions: Whether versions are whole numbers only.
         restricted_header: The gRPC metadata key that carries the token where the server guards an API itself.
+        binary_output_request: Whether one request parameter asks for all outputs raw; else each output is named.
+        versions: Whether models have versions that can be asked for.
+        quoted_names: Whether the server decodes `%20` in a path. Triton looks a model up by what the path says
+            literally.
+        scalar_parameters: Whether request parameters over REST are text, numbers and booleans only.
+        json_halves: Whether FP16 may travel as JSON numbers.
+        bfloat: Whether there is BF16.
+        kserve_repository: Whether the gRPC repository calls take KServe's messages, whose fields have other numbers.
     """
 
     title: str
@@ -48,6 +58,13 @@ class Dialect:
     model_list: bool = False
     numeric_versions: bool = False
     restricted_header: str | None = None
+    binary_output_request: bool = False
+    versions: bool = True
+    quoted_names: bool = False
+    scalar_parameters: bool = False
+    json_halves: bool = False
+    bfloat: bool = False
+    kserve_repository: bool = False
 
 
 TRITON = Dialect(
@@ -62,6 +79,9 @@ TRITON = Dialect(
     repository_index=True,
     numeric_versions=True,
     restricted_header="triton-grpc-protocol-authorization",
+    binary_output_request=True,
+    scalar_parameters=True,
+    bfloat=True,
 )
 MLSERVER = Dialect(
     title="MLServer",
@@ -69,6 +89,25 @@ MLSERVER = Dialect(
     grpc_stream=True,
     wrapped_stream=False,
     repository_index=True,
+    quoted_names=True,
+    json_halves=True,
 )
-KSERVE = Dialect(title="KServe", binary_input=True, binary_output=True, model_list=True)
-OPENVINO = Dialect(title="OpenVINO Model Server", binary_input=True, binary_output=True, numeric_versions=True)
+KSERVE = Dialect(
+    title="KServe",
+    binary_input=True,
+    binary_output=True,
+    model_list=True,
+    binary_output_request=True,
+    versions=False,
+    quoted_names=True,
+    kserve_repository=True,
+)
+OPENVINO = Dialect(
+    title="OpenVINO Model Server",
+    binary_input=True,
+    binary_output=True,
+    grpc_stream=True,
+    numeric_versions=True,
+)
+PLAIN = Dialect(title="The server")
+"""A server of which nothing is known: only what all of them take."""

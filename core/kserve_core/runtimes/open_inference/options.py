@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from kserve_core.runtimes.open_inference.values import NOTHING
 
 Pooling = Literal["mean", "cls", "last", "none"]
 """How token states become one vector: their mean, the first token's, the last one's; `none`: the model has pooled."""
@@ -39,6 +37,6 @@ class TensorOptions:
     normalize: bool | None = None
     max_length: int | None = None
     sigmoid: bool | None = None
-    extra_inputs: Mapping[str, Any] = NOTHING
-    parameters: Mapping[str, Any] = NOTHING
+    extra_inputs: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from kserve_core.tensors import Tensor
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +18,14 @@ class TensorSpec:
         datatype: Its V2 datatype (`FP32`, `BYTES`).
         shape: Its dimensions; -1 for one of any length.
         parameters: What the server adds (MLServer's `content_type`).
+        optional: Whether the input may be left out, as far as the server tells (Triton's configuration).
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +95,13 @@ class InferRequest:
         headers: Extra headers of this request.
     """
 
-    inputs: Sequence[Tensor]
+    inputs: Sequence[Tensor] = field(repr=False)
     outputs: Sequence[str] = ()
     model: str
     version: str | None = None
     id: str | None = None
-    parameters: Mapping[str, Any] = NOTHING
-    headers: Mapping[str, str] = NOTHING
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,108 @@
+"""Request parameters: what of them reaches a model on which server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.runtimes.open_inference.dialects import Dialect
+from kserve_core.runtimes.open_inference.values import InferRequest
+
+_INT64 = range(-(2**63), 2**63)
+_UINT64 = range(2**64)
+
+
+def rest_parameters(request: InferRequest, dialect: Dialect) -> InferRequest:
+    """The request with parameters that JSON can hold and the server takes.
+
+    Raises:
+        ConfigurationError: If one cannot be sent.
+    """
+    if not request.parameters:
+        return request
+    return replace(
+        request, parameters={name: _json_value(name, value, dialect) for name, value in request.parameters.items()}
+    )
+
+
+def fill_grpc_parameters(target: Any, parameters: Mapping[str, Any], dialect: Dialect) -> None:
+    """Puts parameters into a message's map.
+
+    Raises:
+        UnsupportedParameterError: If a value has no form that would reach the server.
+    """
+    for name, given in parameters.items():
+        value = plain(given)
+        parameter = target[_name(name)]
+        if isinstance(value, bool):
+            parameter.bool_param = value
+        elif isinstance(value, str):
+            parameter.string_param = _encodable(name, value)
+        elif isinstance(value, int):
+            if value in _INT64:
+                parameter.int64_param = value
+            elif value in _UINT64 and dialect.float_parameters:
+                parameter.uint64_param = value
+            else:
+                _refuse(name, "is a whole number of more than 64 bits", "Send it as text.")
+        elif isinstance(value, float):
+            if not dialect.float_parameters:
+                hint = "Send it as text if the model reads that, as an input, or over REST (protocol='rest')."
+                _refuse(name, f"is a float, which {dialect.title} drops from gRPC requests without a word", hint)
+            parameter.double_param = value
+        else:
+            _refuse(
+                name,
+                f"is of type {type(given).__name__}, which gRPC's parameters cannot hold",
+                "They are text, numbers or booleans.",
+            )
+
+
+def plain(value: Any) -> Any:
+    """A numpy number as Python's own; everything else as it is."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) and getattr(value, "shape", None) == () else value
+
+
+def _json_value(name: Any, given: Any, dialect: Dialect) -> Any:
+    _name(name)
+    value = plain(given)
+    if isinstance(value, float) and not math.isfinite(value):
+        _refuse(name, f"is {value}, which JSON does not have", "Over gRPC it can be sent.")
+    if isinstance(value, str):
+        return _encodable(name, value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int) and not (value in _INT64 or value in _UINT64):
+        _refuse(name, "is a whole number of more than 64 bits", "Send it as text.")
+    if dialect.scalar_parameters and not isinstance(value, (int, float)):
+        _refuse(
+            name,
+            f"is of type {type(given).__name__}, which {dialect.title} does not take",
+            "Its parameters are text, numbers or booleans; lists are sent as inputs.",
+        )
+    return value
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        msg = f"A request parameter's name must be text, not {name!r}."
+        raise ConfigurationError(msg)
+    return name
+
+
+def _encodable(name: Any, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        msg = f"The request parameter {name!r} holds half of a surrogate pair, which has no UTF-8 form."
+        raise ConfigurationError(msg) from None
+    return value
+
+
+def _refuse(name: Any, problem: str, hint: str) -> NoReturn:
+    msg = f"The request parameter {name!r} {problem}."
+    raise UnsupportedParameterError(msg, hint=hint)
