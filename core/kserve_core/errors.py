@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import orjson
 
-Layer = Literal["client", "network", "router", "auth proxy", "gateway", "runtime", "model"]
-"""Who answered. `client`: nothing was sent. `network`: nobody answered."""
+Layer = Literal["client", "network", "router", "auth proxy", "gateway", "cluster", "runtime", "model"]
+"""Who answered. `client`: nothing was sent. `network`: nobody answered. `cluster`: the Kubernetes API."""
 
 
 @dataclass(frozen=True, slots=True)
