@@ -86,7 +86,17 @@ def get(name: str) -> Any:
         from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
         return EnumTypeWrapper(pool.FindEnumTypeByName(name))
-    return message_factory.GetMessageClass(descriptor)
+    return _with_nested(message_factory.GetMessageClass(descriptor))
+
+
+def _with_nested(cls: Any) -> Any:
+    """The class, with those nested in it as attributes, which protobuf's pure Python implementation leaves out."""
+    from google.protobuf import message_factory
+
+    for nested in cls.DESCRIPTOR.nested_types:
+        if not hasattr(cls, nested.name):
+            setattr(cls, nested.name, _with_nested(message_factory.GetMessageClass(nested)))
+    return cls
 
 
 def _registry() -> _Registry:

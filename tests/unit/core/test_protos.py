@@ -124,6 +124,17 @@ def test_a_vector_says_how_it_is_held() -> None:
     assert vector.WhichOneof("data") == "data_npfloat32sequence"
 
 
+@pytest.mark.parametrize("implementation", ["upb", "python"])
+def test_nested_messages_are_attributes_of_their_message(implementation: str) -> None:
+    code = (
+        "from kserve_core.protos import messages\n"
+        "types = messages.inference\n"
+        "answer = types.ModelInferResponse(outputs=[types.ModelInferResponse.InferOutputTensor(name='y')])\n"
+        "print(answer.outputs[0].name, messages.fmaas.DecodingParameters.StringChoices(choices=['a']).choices)"
+    )
+    assert python(code, PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=implementation) == "y ['a']"
+
+
 def test_names_that_are_not_there() -> None:
     with pytest.raises(AttributeError, match="Nothing"):
         messages.fmaas.Nothing  # noqa: B018
