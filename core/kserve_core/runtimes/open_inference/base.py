@@ -277,6 +277,10 @@ class OpenInferenceRuntime:
             ModelNotFoundError: If the server has none.
             ConfigurationError: If it has several, or does not tell.
         """
+        return (yield from self._name_of(model))
+
+    def _name_of(self, model: str | None) -> Flow[str]:
+        """The same; subclasses find out more when they resolve a model, and must not here."""
         name = model or self.model
         if name:
             return checked_model(name)
@@ -302,7 +306,7 @@ class OpenInferenceRuntime:
         Raises:
             ModelNotFoundError: If there is no such model.
         """
-        name = yield from self.resolve_model(model)
+        name = yield from self._name_of(model)
         chosen = self.model_version if version is None else checked_version(version, self.dialect)
         found = self.known_model(name, chosen)
         if found is not None:
@@ -438,7 +442,7 @@ class OpenInferenceRuntime:
         Raises:
             NotFoundError: If the server (or what is in front of it) has no such question.
         """
-        name = yield from self.resolve_model(model)
+        name = yield from self._name_of(model)
         chosen = self.model_version if version is None else checked_version(version, self.dialect)
         try:
             return (yield from self._yes(self.wire.model_ready(name, chosen, known=self.known_names())))
@@ -477,7 +481,7 @@ class OpenInferenceRuntime:
         yield from self._change(model, "unload")
 
     def _change(self, model: str | None, action: Literal["load", "unload"]) -> Flow[None]:
-        name = yield from self.resolve_model(model)
+        name = yield from self._name_of(model)
         yield from self.send(getattr(self.wire, action)(name), name)
         self._described = {key: value for key, value in self._described.items() if key[0] != name}
         self._known = ()

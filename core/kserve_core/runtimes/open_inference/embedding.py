@@ -44,7 +44,7 @@ class TensorEmbeddings(TensorTasks):
         """
         texts = list(request.texts)
         check_texts("text", texts)
-        metadata = self._described(request.model)
+        metadata = self._metadata_of(request.model)
         inputs = text_input(metadata, self.options, self.dialect)
         output = vectors_output(metadata, self.options.output_name, self.options.pooling)
         limit = self._limit(metadata, inputs, output)
@@ -96,7 +96,7 @@ class TensorEmbeddings(TensorTasks):
         Raises:
             ConfigurationError: As `embed`.
         """
-        metadata = self._described(model)
+        metadata = self._metadata_of(model)
         inputs = text_input(metadata, self.options, self.dialect)
         output = vectors_output(metadata, self.options.output_name, self.options.pooling)
         return self._limit(metadata, inputs, output)

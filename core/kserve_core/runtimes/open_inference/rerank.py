@@ -48,9 +48,9 @@ class TensorReranking(TensorTasks):
             return _empty()
         check_texts("query", [request.query])
         check_texts("document", documents)
-        metadata = self.known_model(request.model)
-        if metadata is None:
+        if self.known_model(request.model) is None:
             return self._resolved(request)
+        metadata = self._metadata_of(request.model)
         inputs = pair_inputs(metadata, self.options, self.dialect)
         limit = self._rerank_limit(metadata, inputs)
         if limit is not None and len(documents) > limit:
@@ -72,12 +72,12 @@ class TensorReranking(TensorTasks):
         Raises:
             ConfigurationError: As `rerank`.
         """
-        metadata = self._described(model)
+        metadata = self._metadata_of(model)
         return self._rerank_limit(metadata, pair_inputs(metadata, self.options, self.dialect))
 
     def _resolved(self, request: RerankRequest) -> Flow[Ranking]:
         name = yield from self.resolve_model(request.model)
-        self._described(name)
+        self._metadata_of(name)
         exchange = self.rerank(replace(request, model=name))
         if isinstance(exchange, (Call, GrpcCall)):
             return (yield from self.send(exchange, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from kserve_core.calls import Exchange, Flow
@@ -65,7 +66,7 @@ class TensorTasks(OpenInferenceRuntime):
 
     # --- requests -----------------------------------------------------------------------------------------------
 
-    def _described(self, model: str | None) -> ModelMetadata:
+    def _metadata_of(self, model: str | None) -> ModelMetadata:
         """The metadata of a model that was resolved.
 
         Raises:
@@ -75,7 +76,9 @@ class TensorTasks(OpenInferenceRuntime):
         if metadata is None:
             msg = f"What the model takes is not known yet ({self.name} is asked for it once)."
             raise ConfigurationError(msg, hint="Run resolve_model() first.")
-        return metadata
+        name = model or self.model or metadata.name
+        # ModelMesh calls a model by an inner name, by which it cannot be asked.
+        return metadata if metadata.name == name else replace(metadata, name=name)
 
     def _tokenizer_for(self, inputs: TokenInputs) -> LocalTokenizer:
         if self.options.tokenizer is None:
