@@ -26,6 +26,8 @@ class TensorOptions:
         sigmoid: Whether reranking scores go through a sigmoid (or softmax, for two columns) here; None leaves them.
         extra_inputs: Further inputs by name: numpy arrays, lists, texts or numbers.
         parameters: Request parameters sent with every request.
+        cumulative: Whether each piece of a streamed text repeats all text before it, as TensorRT-LLM does with
+            `accumulate_tokens`; None and False are new text only.
         batch_size: Most texts of one request, where the model's configuration does not tell it.
     """
 
@@ -39,4 +41,5 @@ class TensorOptions:
     sigmoid: bool | None = None
     extra_inputs: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    cumulative: bool | None = None
     batch_size: int | None = None

@@ -353,7 +353,7 @@ def _datatype(name: str, value: Any) -> str:
     first = value
     while isinstance(first, Sequence) and not isinstance(first, (str, bytes)) and first:
         first = first[0]
-    for kind, datatype in ((bool, "BOOL"), (int, "INT32"), (float, "FP32"), (str, "BYTES"), (bytes, "BYTES")):
+    for kind, datatype in ((bool, "BOOL"), (int, "INT64"), (float, "FP64"), (str, "BYTES"), (bytes, "BYTES")):
         if isinstance(first, kind):
             return datatype
     msg = f"The input {name!r} cannot be {type(value).__name__}."
