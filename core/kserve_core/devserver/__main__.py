@@ -12,7 +12,11 @@ from pathlib import Path
 
 from kserve_core.devserver.server import DevServer
 from kserve_core.devserver.settings import Model
-from kserve_core.devserver.wires import WIRES
+from kserve_core.devserver.wires import VERSIONS, WIRES
+
+
+_BY_TASK = ("dev-model", "dev-embedding", "dev-rerank")
+"""What runtimes serve whose models have one task each."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +48,21 @@ def parser() -> argparse.ArgumentParser:
         metavar="PORT",
         help="serve Caikit's gRPC services as well",
     )
-    made.add_argument("--runtime-version", default="0.32.0", metavar="X.Y.Z", help="runtime release to imitate")
+    made.add_argument(
+        "--v2-grpc",
+        nargs="?",
+        type=int,
+        const=0,
+        default=False,
+        metavar="PORT",
+        help="serve the Open Inference Protocol over gRPC as well (triton, mlserver, kserve, openvino)",
+    )
+    made.add_argument(
+        "--runtime-version",
+        default=None,
+        metavar="X.Y.Z",
+        help="runtime release to imitate (default: the newest known)",
+    )
     made.add_argument("--json", action="store_true", help="also print the ready line as JSON")
     return made
 
@@ -52,22 +70,27 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until interrupted; returns the exit status."""
     options = parser().parse_args(argv)
-    names = options.model or ["dev-model"]
+    names = options.model or list(_BY_TASK if options.runtime in VERSIONS else ["dev-model"])
     adapters = [Model(name=name, parent=names[0]) for name in options.lora]
-    server = DevServer(
-        api_key=options.api_key,
-        tls=options.tls,
-        pace=options.pace / 1000,
-        models=[*names, *adapters],
-        base_path=options.base_path,
-        runtime=options.runtime,
-        version=options.runtime_version,
-        tgis=options.tgis,
-        caikit_grpc=options.caikit_grpc,
-        host=options.host,
-        port=options.port,
-        max_model_len=options.max_model_len,
-    )
+    try:
+        server = DevServer(
+            api_key=options.api_key,
+            tls=options.tls,
+            pace=options.pace / 1000,
+            models=[*names, *adapters],
+            base_path=options.base_path,
+            runtime=options.runtime,
+            version=options.runtime_version,
+            tgis=options.tgis,
+            caikit_grpc=options.caikit_grpc,
+            v2_grpc=options.v2_grpc,
+            host=options.host,
+            port=options.port,
+            max_model_len=options.max_model_len,
+        )
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -99,6 +122,9 @@ def _announce(server: DevServer, options: argparse.Namespace) -> None:
     if options.caikit_grpc is not False:
         beside["caikit_grpc_url"] = server.caikit_grpc_url
         sys.stdout.write(f"Caikit over gRPC is at {server.caikit_grpc_url}.\n")
+    if options.v2_grpc is not False:
+        beside["v2_grpc_url"] = server.v2_grpc_url
+        sys.stdout.write(f"The Open Inference Protocol over gRPC is at {server.v2_grpc_url}.\n")
     if options.json:
         ready = {
             "url": server.url,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from kserve_core.devserver.connection import Connection, chunk, date, head
 from kserve_core.devserver.faults import Fault
 from kserve_core.devserver.log import RequestRecord
-from kserve_core.devserver.messages import Reply, StreamReply
+from kserve_core.devserver.messages import BrokenOffError, Reply, StreamReply
 
 _ENGINE_ERROR = {
     "message": "EngineCore encountered an issue. See stack trace (above) for the root cause.",
@@ -118,10 +118,14 @@ async def _stream(reply: StreamReply, to: Connection, record: RequestRecord, fau
     pieces = reply.pieces
     if fault is not _NO_FAULT:
         pieces = _spoiled(reply, to, fault)
-    async for piece in pieces:
-        record.pieces += 1
-        to.write(chunk(piece))
-        await to.drain()
+    try:
+        async for piece in pieces:
+            record.pieces += 1
+            to.write(chunk(piece))
+            await to.drain()
+    except BrokenOffError:
+        to.close()
+        return
     if not to.lost:
         to.write(b"0\r\n\r\n")
 

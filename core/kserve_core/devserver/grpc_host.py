@@ -86,6 +86,9 @@ class GrpcMethod:
         response: Message class of the answer.
         handler: Takes the request and a `GrpcContext`; returns the answer, or yields answers if `stream`.
         stream: Whether the answer is a stream.
+        takes_stream: Whether the request is one as well; the handler then takes an iterator of requests, and the log
+            has the first.
+        failure: What a scripted failure in the middle of a stream looks like, if it is a message and no status.
     """
 
     path: str
@@ -93,6 +96,8 @@ class GrpcMethod:
     response: Any
     handler: Callable[[Any, GrpcContext], Any]
     stream: bool = False
+    takes_stream: bool = False
+    failure: Callable[[Fault], Any] | None = None
 
 
 class GrpcHost:
@@ -102,10 +107,20 @@ class GrpcHost:
         server: Whose settings, log and faults it shares.
         methods: What it answers, besides the health service.
         health: Whether the health service is there.
+        authorize: Checks the token of a call, given the method's path and the metadata, where the service has a way
+            of its own to do that; raises `GrpcStatus`.
     """
 
-    def __init__(self, server: DevServer, methods: Iterable[GrpcMethod], *, health: bool = True) -> None:
+    def __init__(
+        self,
+        server: DevServer,
+        methods: Iterable[GrpcMethod],
+        *,
+        health: bool = True,
+        authorize: Callable[[str, Mapping[str, str]], None] | None = None,
+    ) -> None:
         self._server = server
+        self._authorize = authorize
         self._methods = {method.path: method for method in methods}
         if health:
             self._methods[CHECK] = GrpcMethod(
@@ -174,7 +189,7 @@ class GrpcHost:
 
     def answer(self, method: GrpcMethod, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Answer one call with one message."""
-        with _Exchange(self._server, self._connection(context.peer()), method.path, data, context) as exchange:
+        with self._exchange(method, data, context) as exchange:
             fault = exchange.fault()
             if fault.cut_after == 0 or fault.error_after == 0:
                 raise _broken(fault)
@@ -185,24 +200,47 @@ class GrpcHost:
 
     def answers(self, method: GrpcMethod, data: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Answer one call with a stream of messages."""
-        with _Exchange(self._server, self._connection(context.peer()), method.path, data, context) as exchange:
-            fault = exchange.fault()
-            pieces = method.handler(exchange.read(method.request), exchange.context)
-            for sent, piece in enumerate(pieces):
-                if fault.cut_after == sent:
-                    if fault.cut == "clean":
-                        return
-                    raise _broken(fault)
-                if fault.error_after == sent:
-                    raise _broken(fault)
-                if fault.malformed_after == sent:
-                    yield _GARBAGE
-                if fault.idle_after == sent:
-                    exchange.context.sleep(fault.idle)
-                if fault.slow_body:
-                    exchange.context.sleep(fault.slow_body)
-                exchange.record.pieces += 1
-                yield piece.SerializeToString()
+        with self._exchange(method, data, context) as exchange:
+            yield from self._pieces(method, exchange, exchange.read)
+
+    def converse(self, method: GrpcMethod, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        """Answer a stream of messages with one."""
+        data = next(requests, None)
+        with self._exchange(method, data or b"", context) as exchange:
+
+            def read(kind: Any) -> Iterator[Any]:
+                if data is not None:
+                    yield exchange.read(kind)
+                for later in requests:
+                    yield exchange.read(kind, later)
+
+            yield from self._pieces(method, exchange, read)
+
+    def _pieces(self, method: GrpcMethod, exchange: _Exchange, read: Callable[[Any], Any]) -> Iterator[bytes]:
+        fault = exchange.fault()
+        pieces = method.handler(read(method.request), exchange.context)
+        for sent, piece in enumerate(pieces):
+            if fault.cut_after == sent:
+                if fault.cut == "clean":
+                    return
+                raise _broken(fault)
+            if fault.error_after == sent and method.failure is not None and fault.code is None:
+                yield method.failure(fault).SerializeToString()
+                return
+            if fault.error_after == sent:
+                raise _broken(fault)
+            if fault.malformed_after == sent:
+                yield _GARBAGE
+            if fault.idle_after == sent:
+                exchange.context.sleep(fault.idle)
+            if fault.slow_body:
+                exchange.context.sleep(fault.slow_body)
+            exchange.record.pieces += 1
+            yield piece.SerializeToString()
+
+    def _exchange(self, method: GrpcMethod, data: bytes, context: grpc.ServicerContext) -> _Exchange:
+        connection = self._connection(context.peer())
+        return _Exchange(self._server, connection, method.path, data, context, self._authorize)
 
     def _connection(self, peer: str) -> int:
         with self._lock:
@@ -220,9 +258,16 @@ class _Exchange:
     """One call being answered: its record, its fault, and how it ends."""
 
     def __init__(
-        self, server: DevServer, connection: int, path: str, data: bytes, context: grpc.ServicerContext
+        self,
+        server: DevServer,
+        connection: int,
+        path: str,
+        data: bytes,
+        context: grpc.ServicerContext,
+        authorize: Callable[[str, Mapping[str, str]], None] | None = None,
     ) -> None:
         self._server = server
+        self._authorize = authorize
         self._grpc = context
         self._data = data
         self._path = path
@@ -279,19 +324,22 @@ class _Exchange:
             raise _http(fault)
         return fault
 
-    def read(self, kind: Any) -> Any:
-        """The request's message.
+    def read(self, kind: Any, data: bytes | None = None) -> Any:
+        """The request's message; of a stream, one of its messages.
 
         Raises:
             GrpcStatus: The bytes are not one.
         """
         try:
-            return kind.FromString(self._data)
+            return kind.FromString(self._data if data is None else data)
         except Exception as error:
             msg = f"Unexpected {type(error)}: {error}"
             raise GrpcStatus(code="UNKNOWN", details=msg) from error
 
     def _check_token(self) -> None:
+        if self._authorize is not None:
+            self._authorize(self._path, self.context.metadata)
+            return
         keys = self._server.settings.api_keys
         if not keys:
             return
@@ -329,6 +377,10 @@ class _Handlers:
         method = self._host.find(details.method)
         if method is None:
             return None
+        if method.takes_stream:
+            return grpc.stream_stream_rpc_method_handler(
+                lambda requests, context: self._host.converse(method, requests, context)
+            )
         if method.stream:
             return grpc.unary_stream_rpc_method_handler(lambda data, context: self._host.answers(method, data, context))
         return grpc.unary_unary_rpc_method_handler(lambda data, context: self._host.answer(method, data, context))

@@ -12,6 +12,10 @@ JSON_TYPE = "application/json"
 SSE_TYPE = "text/event-stream; charset=utf-8"
 
 
+class BrokenOffError(Exception):
+    """Raised by the pieces of a stream: the connection is closed there, without a proper end of the body."""
+
+
 @dataclass(slots=True)
 class Request:
     """One parsed HTTP request.
@@ -61,12 +65,12 @@ class StreamReply:
         headers: Further headers.
         status: The status.
         failure: What a scripted failure in the middle looks like on this wire, if not as in vLLM's; given the
-            scripted error.
+            scripted error. It may raise `BrokenOffError`.
         comment: What a comment that keeps the connection alive looks like.
     """
 
     pieces: AsyncIterator[bytes]
-    content_type: str = SSE_TYPE
+    content_type: str | None = SSE_TYPE
     headers: dict[str, str] = field(default_factory=dict)
     status: int = 200
     failure: Callable[[Mapping[str, Any] | None], bytes] | None = None

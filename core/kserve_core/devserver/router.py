@@ -24,7 +24,7 @@ class Router:
 
     def __init__(self, routes: Iterable[Route], *, base_path: str = "", scheme: str = "http") -> None:
         self.base_path = "/" + base_path.strip("/") if base_path.strip("/") else ""
-        self._scheme = scheme
+        self.scheme = scheme
         self._routes: dict[str, dict[str, Handler]] = {}
         for route in routes:
             self._routes.setdefault(route.path, {})[route.method] = route.handler
@@ -42,7 +42,7 @@ class Router:
         methods = self._routes.get(request.path)
         if methods is None:
             if request.path.endswith("/") and request.path.rstrip("/") in self._routes:
-                where = f"{self._scheme}://{request.headers.get('host', '')}{request.raw_path.rstrip('/')}"
+                where = f"{self.scheme}://{request.headers.get('host', '')}{request.raw_path.rstrip('/')}"
                 return Reply(307, b"", None, {"location": where})
             return json_reply({"detail": "Not Found"}, status=404)
         handler = methods.get(request.method)

@@ -23,7 +23,9 @@ from kserve_core.devserver.log import RequestLog
 from kserve_core.devserver.messages import Reply, Request, StreamReply, json_reply
 from kserve_core.devserver.router import Router
 from kserve_core.devserver.settings import TASKS, Model, Settings, as_models
-from kserve_core.devserver.wires import WIRES, Wire
+from kserve_core.devserver.wires import VERSIONS, WIRES, Wire
+from kserve_core.devserver.wires.openvino import OpenVINOWire
+from kserve_core.devserver.wires.v2 import V2Wire
 
 CONTROL_PREFIX = "/_devserver/"
 
@@ -46,8 +48,10 @@ class DevServer:
         models: Served names, or `Model` objects; see `Model.named` for what a name implies. The first is the
             default.
         base_path: Path in front of all routes, for example `/openai`.
-        runtime: Whose wire is spoken.
-        version: Release of that runtime; old releases have old shapes.
+        runtime: Whose wire is spoken: `vllm`, `caikit`, `triton`, `mlserver`, `kserve` or `openvino`. On the last
+            four a model's name says what it does, see `devserver.wires.v2.repository`: `tiny` generates text,
+            `tiny-embedding` embeds, `tiny-rerank` ranks.
+        version: Release of that runtime, the newest known one by default; old releases have old shapes.
         host: Address to listen on.
         port: Port to listen on; 0 picks a free one.
         max_model_len: Context window of every model, in tokens.
@@ -60,6 +64,8 @@ class DevServer:
         tgis: Whether the gRPC service of TGIS is served too, at a port of its own; see `tgis_url`. True, or the port.
         caikit_grpc: Whether Caikit's gRPC services are served too, at a port of their own; see `caikit_grpc_url`.
             True, or the port.
+        v2_grpc: Whether the Open Inference Protocol is served over gRPC too, at a port of its own; see `v2_grpc_url`.
+            True, or the port. The runtime must be one that speaks it.
 
     Attributes:
         requests: What clients sent; see `RequestLog`.
@@ -81,7 +87,7 @@ class DevServer:
         models: Iterable[str | Model] = ("dev-model",),
         base_path: str = "",
         runtime: str = "vllm",
-        version: str = "0.32.0",
+        version: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         max_model_len: int | None = None,
@@ -93,10 +99,12 @@ class DevServer:
         request_id_headers: bool = False,
         tgis: bool | int = False,
         caikit_grpc: bool | int = False,
+        v2_grpc: bool | int = False,
     ) -> None:
         keys = (api_key,) if isinstance(api_key, str) else tuple(api_key or ())
         self.settings = Settings(
-            version=version,
+            runtime=runtime,
+            version=version or VERSIONS.get(runtime, Settings.version),
             models=as_models(models, max_model_len=max_model_len),
             api_keys=keys,
             protect_all=protect_all,
@@ -135,6 +143,11 @@ class DevServer:
             self._grpc_wanted["tgis"] = 0 if tgis is True else tgis
         if caikit_grpc is not False:
             self._grpc_wanted["caikit"] = 0 if caikit_grpc is True else caikit_grpc
+        if v2_grpc is not False:
+            if not isinstance(self._wire, V2Wire | OpenVINOWire):
+                msg = f"the runtime {runtime!r} does not speak the Open Inference Protocol, so v2_grpc is not for it"
+                raise ValueError(msg)
+            self._grpc_wanted["v2"] = 0 if v2_grpc is True else v2_grpc
         self._grpc_hosts: dict[str, GrpcHost] = {}
         self._grpc_ports: dict[str, int] = {}
 
@@ -242,6 +255,15 @@ class DevServer:
         return self._grpc_url("caikit")
 
     @property
+    def v2_grpc_url(self) -> str:
+        """Where clients of the Open Inference Protocol that speak gRPC point.
+
+        Raises:
+            RuntimeError: The server is not running, or was made without `v2_grpc=True`.
+        """
+        return self._grpc_url("v2")
+
+    @property
     def open_connections(self) -> int:
         """TCP connections open now."""
         return len(self._connections)
@@ -290,8 +312,11 @@ class DevServer:
             key_cert = ((folder / "server.key").read_bytes(), (folder / "server.pem").read_bytes())
             client_ca = self.ca_cert.read_bytes() if self._mutual else None
         for name, port in self._grpc_wanted.items():
-            methods = import_module(f"kserve_core.devserver.wires.{name}").methods(self.settings)
-            host = self._grpc_hosts[name] = GrpcHost(self, methods)
+            if isinstance(self._wire, V2Wire | OpenVINOWire) and name == "v2":
+                host = GrpcHost(self, self._wire.methods, authorize=self._wire.authorize)
+            else:
+                host = GrpcHost(self, import_module(f"kserve_core.devserver.wires.{name}").methods(self.settings))
+            self._grpc_hosts[name] = host
             self._grpc_ports[name] = host.start(self._address[0], port, key_cert=key_cert, client_ca=client_ca)
 
     def _grpc_url(self, name: str) -> str:

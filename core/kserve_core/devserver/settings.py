@@ -47,6 +47,7 @@ class Settings:
     """Everything the wires need to know about the server they speak for.
 
     Attributes:
+        runtime: Whose wire is spoken.
         version: Version of the runtime whose wire is spoken; old versions have old shapes.
         models: Served models; the first answers when a request names none.
         api_keys: Accepted bearer tokens; none means no authentication.
@@ -62,6 +63,7 @@ class Settings:
         by_name: Every served name with its model.
     """
 
+    runtime: str = "vllm"
     version: str = "0.32.0"
     models: tuple[Model, ...] = (Model(name="dev-model"),)
     api_keys: tuple[str, ...] = ()

@@ -14,6 +14,8 @@ from kserve_core.devserver.messages import Reply, Request, StreamReply
 from kserve_core.devserver.router import Route, Router
 from kserve_core.devserver.settings import Settings
 from kserve_core.devserver.wires.caikit.wire import CaikitWire
+from kserve_core.devserver.wires.openvino import OpenVINOWire
+from kserve_core.devserver.wires.v2 import V2Wire
 from kserve_core.devserver.wires.vllm import VLLMWire
 
 
@@ -37,6 +39,20 @@ class Wire(Protocol):
         ...
 
 
-WIRES: Mapping[str, Callable[[Settings], Wire]] = {"vllm": VLLMWire, "caikit": CaikitWire}
+WIRES: Mapping[str, Callable[[Settings], Wire]] = {
+    "vllm": VLLMWire,
+    "caikit": CaikitWire,
+    "triton": V2Wire,
+    "mlserver": V2Wire,
+    "kserve": V2Wire,
+    "openvino": OpenVINOWire,
+}
+VERSIONS: Mapping[str, str] = {
+    "triton": "2.51.0",
+    "mlserver": "1.7.1",
+    "kserve": "0.21.0",
+    "openvino": "2026.2.0",
+}
+"""The releases whose ways are known; those that are not here have vLLM's version, which the wires share."""
 
-__all__ = ["WIRES", "Wire"]
+__all__ = ["VERSIONS", "WIRES", "Wire"]

@@ -1,0 +1,302 @@
+"""Models that generate text: as Triton's vLLM backend and the TensorRT-LLM ensemble take requests, and plain ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from kserve_core.devserver import tokens
+from kserve_core.devserver.brain.answers import answer
+from kserve_core.devserver.brain.dialogue import unflattened
+from kserve_core.devserver.settings import Model, Settings
+from kserve_core.devserver.wires.v2.errors import V2Error
+from kserve_core.devserver.wires.v2.request import Answered, Asked, Served, Spec
+from kserve_core.devserver.wires.v2.tensors import Tensor
+from kserve_core.devserver.wires.vllm.constraints import constrained
+from kserve_core.devserver.wires.vllm.errors import ApiError
+from kserve_core.devserver.wires.vllm.generation import generate
+from kserve_core.devserver.wires.vllm.output import Output, Segment
+from kserve_core.devserver.wires.vllm.sampling import read, room
+
+DEFAULT_MAX_TOKENS = 16
+
+_SAMPLING = frozenset(
+    {
+        "n",
+        "best_of",
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "seed",
+        "stop",
+        "stop_token_ids",
+        "bad_words",
+        "include_stop_str_in_output",
+        "ignore_eos",
+        "max_tokens",
+        "min_tokens",
+        "logprobs",
+        "prompt_logprobs",
+        "detokenize",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "logit_bias",
+        "allowed_token_ids",
+        "truncate_prompt_tokens",
+        "guided_decoding",
+        "structured_outputs",
+        "lora_name",
+    }
+)
+_FLAGS = ("return_finish_reason", "return_cumulative_logprob", "return_num_input_tokens", "return_num_output_tokens")
+_TRT = (
+    ("max_tokens", "INT32", False),
+    ("bad_words", "BYTES", True),
+    ("stop_words", "BYTES", True),
+    ("exclude_input_in_output", "BOOL", True),
+    ("end_id", "INT32", True),
+    ("pad_id", "INT32", True),
+    ("top_k", "INT32", True),
+    ("top_p", "FP32", True),
+    ("temperature", "FP32", True),
+    ("repetition_penalty", "FP32", True),
+    ("min_tokens", "INT32", True),
+    ("presence_penalty", "FP32", True),
+    ("frequency_penalty", "FP32", True),
+    ("seed", "UINT64", True),
+    ("return_log_probs", "BOOL", True),
+    ("beam_width", "INT32", True),
+    ("stream", "BOOL", True),
+)
+
+
+def vllm_backend(model: Model, settings: Settings) -> Served:
+    """Sampling parameters as one JSON text; a decoupled model, whether it streams or not."""
+
+    def run(asked: Asked) -> Iterator[Answered]:
+        prompt, stream = _prompt(asked), bool(asked.value("stream", default=False))
+        exclude = asked.inputs.get("exclude_input_in_output")
+        echo = not stream if exclude is None else not exclude.data[0]
+        if echo and stream:
+            raise _failed("When streaming, `exclude_input_in_output` = False is not allowed.")
+        given = _sampling_parameters(asked)
+        output, count = complete(prompt, given, model, settings)
+        extras = _Extras(asked, output, count)
+        if not stream:
+            text = (prompt if echo else "") + output.raw
+            yield Answered([Tensor.texts("text_output", [text]), *extras.last(output.token_count)], output.token_count)
+            return
+        for at, piece in enumerate(output.pieces):
+            more = extras.last(len(piece.ids)) if at == len(output.pieces) - 1 else extras.middle(len(piece.ids))
+            yield Answered([Tensor.texts("text_output", [piece.text]), *more], len(piece.ids))
+
+    inputs = (
+        Spec("text_input", "BYTES", (1,)),
+        Spec("stream", "BOOL", (1,), optional=True),
+        Spec("sampling_parameters", "BYTES", (1,), optional=True),
+        Spec("exclude_input_in_output", "BOOL", (1,), optional=True),
+        *(Spec(name, "BOOL", (1,), optional=True) for name in _FLAGS),
+    )
+    outputs = (
+        Spec("text_output", "BYTES", (-1,)),
+        Spec("finish_reason", "BYTES", (-1,)),
+        Spec("cumulative_logprob", "FP32", (-1,)),
+        Spec("num_input_tokens", "UINT32", (1,)),
+        Spec("num_output_tokens", "UINT32", (-1,)),
+    )
+    return Served(model.name, inputs, outputs, run, decoupled=True)
+
+
+def ensemble(model: Model, settings: Settings) -> Served:
+    """The TensorRT-LLM ensemble: a tensor for every parameter, batched, and the prompt repeated unless refused."""
+
+    def run(asked: Asked) -> Iterator[Answered]:
+        prompt = _prompt(asked)
+        given = {name: asked.value(name) for name, datatype, _ in _TRT if datatype != "BOOL" and name in asked.inputs}
+        stops = [word for word in asked.texts("stop_words") if word] if "stop_words" in asked.inputs else []
+        given = {key: value for key, value in given.items() if key in _SAMPLING and key != "bad_words"}
+        output, _ = complete(prompt, {**given, "stop": stops}, model, settings)
+        if asked.value("stream", default=False):
+            for piece in output.pieces:
+                yield Answered([Tensor.texts("text_output", [piece.text])], len(piece.ids))
+            return
+        echo = "" if asked.value("exclude_input_in_output", default=False) else prompt
+        yield Answered([Tensor.texts("text_output", [echo + output.raw])], output.token_count)
+
+    inputs = [Spec("text_input", "BYTES", (-1, 1))]
+    for name, datatype, optional in _TRT:
+        inputs.append(Spec(name, datatype, (-1, -1 if name in {"bad_words", "stop_words"} else 1), optional))
+    outputs = (Spec("text_output", "BYTES", (-1, -1)),)
+    decoupled = "plain" not in model.name.lower()
+    return Served(model.name, tuple(inputs), outputs, run, max_batch_size=4, decoupled=decoupled)
+
+
+def plain(model: Model, settings: Settings, *, column: bool) -> Served:
+    """Texts in, texts out, with some parameters as inputs and all as request parameters; streams where it can.
+
+    Args:
+        model: The model.
+        settings: The server.
+        column: Whether texts come out in the shape `[N, 1]`.
+    """
+
+    def run(asked: Asked) -> Iterator[Answered]:
+        prompts = asked.texts("text_input")
+        given = {name: asked.value(name) for name in _SAMPLING if asked.value(name) is not None}
+        for name, tensor in asked.inputs.items():
+            if name == "stop" and tensor.datatype == "BYTES":
+                given["stop"] = tensor.strings()
+        if asked.value("max_new_tokens") is not None:
+            given.setdefault("max_tokens", asked.value("max_new_tokens"))
+        if not asked.listens:
+            outputs = [complete(prompt, given, model, settings)[0] for prompt in prompts]
+            texts = [output.raw for output in outputs]
+            shape = [len(texts), 1] if column else [len(texts)]
+            count = max((output.token_count for output in outputs), default=0)
+            yield Answered([Tensor.texts("text_output", texts, shape)], count)
+            return
+        output, _ = complete(_prompt(asked), given, model, settings)
+        for piece in output.pieces:
+            shape = [1, 1] if column else [1]
+            yield Answered([Tensor.texts("text_output", [piece.text], shape)], len(piece.ids))
+
+    inputs = (
+        Spec("text_input", "BYTES", (-1,)),
+        Spec("max_tokens", "INT32", (1,), optional=True),
+        Spec("temperature", "FP32", (1,), optional=True),
+        Spec("seed", "INT64", (1,), optional=True),
+        Spec("stop", "BYTES", (-1,), optional=True),
+    )
+    return Served(model.name, inputs, (Spec("text_output", "BYTES", (-1,)),), run)
+
+
+def complete(prompt: str, given: Mapping[str, Any], model: Model, settings: Settings) -> tuple[Output, int]:
+    """What a model says to a prompt, and how many tokens the prompt has.
+
+    Raises:
+        V2Error: A parameter is refused, or the prompt does not fit.
+    """
+    body, stops = {**given, "stop": None}, _stops(given.get("stop"))
+    if "" in stops:
+        raise _failed("stop cannot contain an empty string.")
+    if int(body.get("n") or 1) != 1:
+        raise _failed("this engine gives one answer to a prompt")
+    ids = tokens.encode(prompt)
+    wanted = int(body.get("max_tokens") or DEFAULT_MAX_TOKENS) if body.get("max_tokens") != 0 else 0
+    try:
+        sampling = replace(read(_numbers(body), settings, max_tokens=wanted, logprobs=None), stop=tuple(stops))
+        limit = room(len(ids), wanted, model.max_model_len, settings)
+        text = constrained(_guided(body), prompt, settings)
+    except ApiError as error:
+        raise _failed(error.message) from error
+    if text is None:
+        text = answer(unflattened(prompt), may_call=False).text
+    return generate([Segment("text", text)], sampling, limit), len(ids)
+
+
+class _Extras:
+    """The further outputs of the vLLM backend, if they are asked for."""
+
+    def __init__(self, asked: Asked, output: Output, prompt: int) -> None:
+        self._wanted = {name for name in _FLAGS if asked.value(name)}
+        self._output = output
+        self._prompt = prompt
+
+    def middle(self, made: int) -> list[Tensor]:
+        """Those of an answer that is not the last."""
+        return self._made("None", made)
+
+    def last(self, made: int) -> list[Tensor]:
+        """Those of the last answer."""
+        return self._made(self._output.finish_reason, made)
+
+    def _made(self, reason: str, made: int) -> list[Tensor]:
+        extras = []
+        if "return_finish_reason" in self._wanted:
+            extras.append(Tensor.texts("finish_reason", [reason]))
+        if "return_cumulative_logprob" in self._wanted:
+            extras.append(Tensor("cumulative_logprob", "FP32", [1], [-0.25 * made]))
+        if "return_num_input_tokens" in self._wanted:
+            extras.append(Tensor("num_input_tokens", "UINT32", [1], [self._prompt]))
+        if "return_num_output_tokens" in self._wanted:
+            extras.append(Tensor("num_output_tokens", "UINT32", [1], [made]))
+        return extras
+
+
+def _prompt(asked: Asked) -> str:
+    texts = asked.texts("text_input")
+    if len(texts) != 1:
+        raise _failed(f"one text is generated at a time, {len(texts)} were sent")
+    return texts[0]
+
+
+def _sampling_parameters(asked: Asked) -> dict[str, Any]:
+    """The parameters of the vLLM backend: from the input, else from the request's own.
+
+    Raises:
+        V2Error: They are not JSON, or one is not known.
+    """
+    tensor = asked.inputs.get("sampling_parameters")
+    if tensor is None:
+        given: Any = dict(asked.parameters)
+        for name in ("triton_enable_empty_final_response", "stream", "exclude_input_in_output", *_FLAGS):
+            given.pop(name, None)
+    else:
+        try:
+            given = orjson.loads(tensor.data[0])
+        except orjson.JSONDecodeError as error:
+            raise _failed(str(error)) from error
+    if not isinstance(given, dict):
+        raise _failed("'sampling_parameters' is not a JSON object")
+    unknown = next((name for name in given if name not in _SAMPLING), None)
+    if unknown is not None:
+        raise _failed(f"Unexpected keyword argument '{unknown}'")
+    return given
+
+
+def _numbers(body: dict[str, Any]) -> dict[str, Any]:
+    """Numbers that came as text, as numbers.
+
+    Raises:
+        V2Error: One is none.
+    """
+    made = dict(body)
+    for name, value in body.items():
+        if isinstance(value, str) and name not in {"stop", "lora_name", "guided_decoding", "structured_outputs"}:
+            try:
+                made[name] = orjson.loads(value)
+            except orjson.JSONDecodeError as error:
+                raise _failed(f"could not convert {name} to a number") from error
+    return made
+
+
+def _stops(given: Any) -> list[str]:
+    if given is None:
+        return []
+    if isinstance(given, str):
+        if given.startswith("["):
+            try:
+                return [str(item) for item in orjson.loads(given)]
+            except orjson.JSONDecodeError:
+                return [given]
+        return [given]
+    return [str(item) for item in given]
+
+
+def _guided(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The form that is asked for, as the brain's other callers write it."""
+    found = body.get("structured_outputs") or body.get("guided_decoding")
+    if not found:
+        return {}
+    return {"structured_outputs": orjson.loads(found) if isinstance(found, str) else found}
+
+
+def _failed(text: str) -> V2Error:
+    return V2Error(f"Error generating stream: {text}", "INTERNAL")
