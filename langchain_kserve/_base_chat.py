@@ -204,7 +204,7 @@ class RuntimeChat(KServeConnection, SamplingFields, BaseChatModel):
         with translated:
             request = self._request(messages, stop, kwargs)
             client = self._get_client()
-            answer = client.run(self._answering(client).chat(request))
+            answer = client.answer(request, runtime=self._answering(client))
         self._notice(client)
         return to_chat_result(answer, model=kwargs.get("model"))
 
@@ -219,7 +219,7 @@ class RuntimeChat(KServeConnection, SamplingFields, BaseChatModel):
         with translated:
             request = self._request(messages, stop, kwargs)
             client = self._get_client()
-            answer = await client.arun(self._answering(client).chat(request))
+            answer = await client.aanswer(request, runtime=self._answering(client))
         self._notice(client)
         return to_chat_result(answer, model=kwargs.get("model"))
 

@@ -138,10 +138,10 @@ class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
             headers=headers,
         )
 
-    def _exchange(self, prompts: list[str], stop: list[str] | None, kwargs: Mapping[str, Any]) -> Exchange[Any]:
+    def _exchange(self, request: TextRequest) -> Exchange[Any]:
         return _completions.generate_all(
             self._get_client().runtime,
-            self._request(prompts, stop, kwargs),
+            request,
             batch_size=self.batch_size,
             concurrency=self.max_concurrency,
         )
@@ -209,10 +209,12 @@ class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
             chunks = list(self._stream(prompts[0], stop, run_manager, **kwargs))
             return _completions.result_of_stream(chunks, self._name(kwargs))
         with translated:
-            exchange = self._exchange(prompts, stop, kwargs)
+            client, request = self._get_client(), self._request(prompts, stop, kwargs)
         if self.rate_limiter:
             self.rate_limiter.acquire(blocking=True)
-        return _completions.to_llm_result(self._run(exchange), self._name(kwargs))
+        with translated:
+            result = client.answer(request) if len(prompts) == 1 else client.run(self._exchange(request))
+        return _completions.to_llm_result(result, self._name(kwargs))
 
     @override
     async def _agenerate(
@@ -226,10 +228,13 @@ class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
             chunks = [chunk async for chunk in self._astream(prompts[0], stop, run_manager, **kwargs)]
             return _completions.result_of_stream(chunks, self._name(kwargs))
         with translated:
-            exchange = self._exchange(prompts, stop, kwargs)
+            client, request = self._get_client(), self._request(prompts, stop, kwargs)
         if self.rate_limiter:
             await self.rate_limiter.aacquire(blocking=True)
-        return _completions.to_llm_result(await self._arun(exchange), self._name(kwargs))
+        with translated:
+            one = len(prompts) == 1
+            result = await (client.aanswer(request) if one else client.arun(self._exchange(request)))
+        return _completions.to_llm_result(result, self._name(kwargs))
 
     @override
     def _stream(

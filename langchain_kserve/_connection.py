@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import pickle
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,6 +46,9 @@ _ENDPOINT_FIELDS = (
     "default_headers",
     "max_connections",
     "allow_insecure_token",
+    "strict_stream",
+    "stream_invoke",
+    "on_wait",
 )
 
 
@@ -154,6 +158,19 @@ class KServeConnection(ServerInfo, BaseModel):
 
     allow_insecure_token: bool = False
     """Whether a token may be sent over plain HTTP to a host other than this one."""
+
+    strict_stream: bool = True
+    """Whether a stream that ends cleanly, but without the runtime's own end marker, is an error. False takes what had
+    arrived for the whole answer, for servers and gateways that swallow the marker."""
+
+    stream_invoke: bool | None = None
+    """Whether whole answers (`invoke`, `generate`) travel as streams where the request allows it, so that a proxy's
+    limit on silence, 30 s on OpenShift routes, does not end a long generation. The result is the same, and callbacks
+    are told of no tokens. None: only for hosts outside this machine and this cluster."""
+
+    on_wait: SkipValidation[Callable[[Any], None] | None] = Field(default=None, exclude=True, repr=False)
+    """Called with a `kserve_core.WaitEvent` each time a model that is being started is waited for. What it raises ends
+    the call. A pickle leaves it out if it cannot travel in one."""
 
     protocol: Literal["rest", "grpc"] | None = None
     """How to talk to the runtime: the runtime's usual way, or gRPC if the URL says so, unless it is set."""
@@ -320,6 +337,9 @@ class KServeConnection(ServerInfo, BaseModel):
         state = super().__getstate__()
         if "api_key" not in self.model_fields_set:
             state["__dict__"] = {**state["__dict__"], "api_key": None}
+        on_wait = state["__dict__"].get("on_wait")
+        if on_wait is not None and not _pickles(on_wait):
+            state["__dict__"] = {**state["__dict__"], "on_wait": None}
         return state
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -331,6 +351,14 @@ class KServeConnection(ServerInfo, BaseModel):
 def revealed(value: Any) -> Any:
     """A secret's text, and anything else as it is."""
     return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _pickles(value: Any) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # noqa: BLE001 - anything may be raised by a value's own reducer
+        return False
+    return True
 
 
 def _authorizes(headers: Any) -> bool:

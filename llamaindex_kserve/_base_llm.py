@@ -22,6 +22,7 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from pydantic import Field, PrivateAttr
 
 from kserve_core.calls import Exchange
+from kserve_core.capabilities import ChatRequest, TextRequest
 from kserve_core.errors import UnsupportedParameterError
 from kserve_core.types import ModelInfo, Tokenization
 from llamaindex_kserve._connection import ConnectionMixin
@@ -40,9 +41,12 @@ _UNNAMED = "unknown"
 class _Asked:
     """A call ready to be run, and what collects its answer."""
 
-    exchange: Any
+    request: ChatRequest | TextRequest
+    runtime: Any
     answer: Answer
     names_model: bool
+    exchange: Any = None
+    """What streams the answer; None for a whole one."""
 
 
 class KServeLLM(ConnectionMixin, StructuredOutputMixin):
@@ -168,9 +172,9 @@ class KServeLLM(ConnectionMixin, StructuredOutputMixin):
         parts = self._parts(kwargs)
         runtime = self._chat_runtime(parts.params)
         request = parts.chat(self._on_the_wire(messages))
-        exchange = runtime.stream_chat(request) if stream else runtime.chat(request)
+        exchange = runtime.stream_chat(request) if stream else None
         answer = self._answer(one_call=parts.parallel_tool_calls is False)
-        return _Asked(exchange, answer, names_model=self._is_addressed(request.model))
+        return _Asked(request, runtime, answer, self._is_addressed(request.model), exchange)
 
     def _chat_runtime(self, params: dict[str, Any]) -> Any:  # noqa: ARG002 - for subclasses
         """What takes a chat request with these parameters, which it may complete."""
@@ -188,8 +192,8 @@ class KServeLLM(ConnectionMixin, StructuredOutputMixin):
         self._limit_length(parts.params)
         request = parts.text(prompt, self._runtime_name)
         runtime = self.client.runtime
-        exchange = runtime.stream_generate(request) if stream else runtime.generate(request)
-        return _Asked(exchange, Answer(), names_model=self._is_addressed(request.model))
+        exchange = runtime.stream_generate(request) if stream else None
+        return _Asked(request, runtime, Answer(), self._is_addressed(request.model), exchange)
 
     def _limit_length(self, params: dict[str, Any]) -> None:
         # Servers' own default for completions is about a line of text.
@@ -215,14 +219,14 @@ class KServeLLM(ConnectionMixin, StructuredOutputMixin):
         client = self.client
         if not asked.names_model:
             self._cell.lookup.run(client)
-        asked.answer.take_all(client.run(asked.exchange))
+        asked.answer.take_all(client.answer(asked.request, runtime=asked.runtime))
         return asked.answer
 
     async def _arun(self, asked: "_Asked") -> Answer:
         client = self.client
         if not asked.names_model:
             await self._cell.lookup.arun(client)
-        asked.answer.take_all(await client.arun(asked.exchange))
+        asked.answer.take_all(await client.aanswer(asked.request, runtime=asked.runtime))
         return asked.answer
 
     def _stream(self, asked: "_Asked", show: Callable[[], R]) -> Generator[R, None, None]:

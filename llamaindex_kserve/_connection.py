@@ -20,7 +20,7 @@ from llamaindex_kserve._lookup import ModelLookup
 
 logger = logging.getLogger(__name__)
 
-_SHARED_BY_COPIES = ("callback_manager", "rate_limiter")
+_SHARED_BY_COPIES = ("callback_manager", "rate_limiter", "on_wait")
 """Fields that belong to the process: copies share them, pickles leave them out when they cannot travel."""
 
 _OTHER_NAMES = {"api_base": "base_url"}
@@ -147,6 +147,34 @@ class ConnectionMixin(BaseComponent):
         repr=False,
         description="Send the token over plain HTTP to hosts outside this machine and cluster.",
     )
+    strict_stream: bool = Field(
+        default=True,
+        exclude=True,
+        repr=False,
+        description=(
+            "False takes a stream that ends cleanly, but without the runtime's end marker, for a whole answer; for "
+            "servers and gateways that swallow the marker."
+        ),
+    )
+    stream_invoke: bool | None = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description=(
+            "Whether whole answers (`chat`, `complete`) travel as streams where the request allows it, so that a "
+            "proxy's limit on silence (30 s on OpenShift routes) does not end a long generation. The result is the "
+            "same. Left out: only for hosts outside this machine and this cluster."
+        ),
+    )
+    on_wait: Callable[[Any], None] | None = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description=(
+            "Called with a `kserve_core.WaitEvent` each time a model that is being started is waited for; what it "
+            "raises ends the call."
+        ),
+    )
     protocol: Literal["rest", "grpc"] = Field(
         default="rest",
         exclude=True,
@@ -261,6 +289,9 @@ class ConnectionMixin(BaseComponent):
             default_headers=self.default_headers,
             max_connections=self.max_connections,
             allow_insecure_token=self.allow_insecure_token,
+            strict_stream=self.strict_stream,
+            stream_invoke=self.stream_invoke,
+            on_wait=self.on_wait,
         )
 
     def _make_client(self, endpoint: Endpoint) -> RuntimeClient[Any]:

@@ -34,7 +34,7 @@ from kserve_core.types import (
 
 M = TypeVar("M", bound=BaseModel)
 
-_TOLD = ("server_finish_reason", "seed")
+_TOLD = ("server_finish_reason", "seed", "refusal", "warnings", "detections")
 """What runtimes tell besides, and responses pass on."""
 
 _slots = vars(BaseModel)

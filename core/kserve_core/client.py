@@ -7,12 +7,15 @@ import concurrent.futures
 import contextvars
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from kserve_core.calls import Exchange, Flow, Given, GrpcStreamCall, Parallel, StreamCall, StreamExchange
+from kserve_core.capabilities import ChatRequest, TextRequest
 from kserve_core.endpoint import Endpoint
-from kserve_core.errors import KServeError
+from kserve_core.errors import ConfigurationError, KServeError
+from kserve_core.streamed import collector_for, refuses_streams, streamable, streamed_exchange
 from kserve_core.transports import EndpointTransport
+from kserve_core.types import ChatResult, TextResult
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -57,6 +60,7 @@ class RuntimeClient(Generic[R]):
         if transport is None:
             transport = EndpointTransport(endpoint, probe=getattr(runtime, "probe", None))
         self.transport: Transport = transport
+        self._no_streams = False  # whether the endpoint said that it does not stream
 
     def __repr__(self) -> str:
         return f"RuntimeClient({self.endpoint!r}, {type(self.runtime).__name__})"
@@ -104,6 +108,73 @@ class RuntimeClient(Generic[R]):
         async with aclosing(self.transport.astream(call)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    @overload
+    def answer(self, request: ChatRequest, *, runtime: Any = None, streamed: bool | None = None) -> ChatResult: ...
+    @overload
+    def answer(self, request: TextRequest, *, runtime: Any = None, streamed: bool | None = None) -> TextResult: ...
+    def answer(self, request: Any, *, runtime: Any = None, streamed: bool | None = None) -> Any:
+        """Answers a conversation, or completes prompts, and returns the whole answer.
+
+        The answer travels as a stream where that makes no difference to it, so that a proxy does not end a long
+        generation for its silence; see `Endpoint.stream_invoke`. With an endpoint that does not stream, it travels
+        whole, from then on at once.
+
+        Args:
+            request: The conversation or the prompts.
+            runtime: What makes the exchanges, if it is not this client's runtime itself (a chat template around it).
+            streamed: True or False go before the endpoint's setting. It stays whole if the request cannot be streamed.
+
+        Raises:
+            KServeError: If there is no answer, or it is an error.
+        """
+        runtime = self.runtime if runtime is None else runtime
+        refused = False
+        if self._streams(request, streamed):
+            collector: Any = collector_for(request)
+            try:
+                with closing(self.stream(streamed_exchange(runtime, request))) as pieces:
+                    for piece in pieces:
+                        collector.take(piece)
+                return collector.result()
+            except KServeError as exc:
+                if not refuses_streams(exc):
+                    raise
+                refused = not isinstance(exc, ConfigurationError)
+        result = self.run(_whole(runtime, request))
+        self._no_streams = self._no_streams or refused
+        return result
+
+    @overload
+    async def aanswer(
+        self, request: ChatRequest, *, runtime: Any = None, streamed: bool | None = None
+    ) -> ChatResult: ...
+    @overload
+    async def aanswer(
+        self, request: TextRequest, *, runtime: Any = None, streamed: bool | None = None
+    ) -> TextResult: ...
+    async def aanswer(self, request: Any, *, runtime: Any = None, streamed: bool | None = None) -> Any:
+        """As `answer`, from an event loop."""
+        runtime = self.runtime if runtime is None else runtime
+        refused = False
+        if self._streams(request, streamed):
+            collector: Any = collector_for(request)
+            try:
+                async with aclosing(self.astream(streamed_exchange(runtime, request))) as pieces:
+                    async for piece in pieces:
+                        collector.take(piece)
+                return collector.result()
+            except KServeError as exc:
+                if not refuses_streams(exc):
+                    raise
+                refused = not isinstance(exc, ConfigurationError)
+        result = await self.arun(_whole(runtime, request))
+        self._no_streams = self._no_streams or refused
+        return result
+
+    def _streams(self, request: Any, streamed: bool | None) -> bool:
+        wanted = self.endpoint.streams_whole_answers and not self._no_streams if streamed is None else streamed
+        return wanted and streamable(request)
 
     def close(self) -> None:
         """Closes the connections of blocking calls."""
@@ -208,3 +279,9 @@ class RuntimeClient(Generic[R]):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return results
+
+
+def _whole(runtime: Any, request: ChatRequest | TextRequest) -> Exchange[Any]:
+    exchange: Exchange[Any]
+    exchange = runtime.chat(request) if isinstance(request, ChatRequest) else runtime.generate(request)
+    return exchange

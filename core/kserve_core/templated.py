@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
-from kserve_core.calls import Call, Exchange, Flow, GrpcCall, GrpcStreamCall, StreamCall, StreamExchange
+from kserve_core.calls import Call, Exchange, Flow, Given, GrpcCall, GrpcStreamCall, StreamCall, StreamExchange
 from kserve_core.capabilities import ChatRequest, InfoRuntime, TextRequest, TextRuntime, TokenizerRuntime
 from kserve_core.chat_template import ChatTemplate
-from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.errors import ConfigurationError, StreamInterrupted, UnsupportedParameterError
 from kserve_core.types import (
     ChatChoice,
     ChatDelta,
@@ -199,11 +199,19 @@ class MappedDecoder(Generic[A, B]):
     def feed(self, data: Any) -> Sequence[B]:
         """See `Decoder.feed`."""
         turn = self._turn
-        return [turn(piece) for piece in self._inner.feed(data)]
+        try:
+            return [turn(piece) for piece in self._inner.feed(data)]
+        except StreamInterrupted as exc:
+            exc.rest = [turn(piece) for piece in exc.rest]
+            raise
 
     def close(self) -> Sequence[B]:
         """See `Decoder.close`."""
-        return [self._turn(piece) for piece in self._inner.close()]
+        try:
+            return [self._turn(piece) for piece in self._inner.close()]
+        except StreamInterrupted as exc:
+            exc.rest = [self._turn(piece) for piece in exc.rest]
+            raise
 
     @property
     def finished(self) -> bool:
@@ -215,6 +223,11 @@ class MappedDecoder(Generic[A, B]):
         """See `Decoder.partial_text`."""
         return str(self._inner.partial_text)
 
+    @property
+    def broken_hint(self) -> str:
+        """What to say when the connection breaks, where the runtime knows more than a transport."""
+        return str(getattr(self._inner, "broken_hint", ""))
+
 
 @overload
 def mapped(call: StreamCall[A], turn: Callable[[A], B]) -> StreamCall[B]: ...
@@ -222,6 +235,8 @@ def mapped(call: StreamCall[A], turn: Callable[[A], B]) -> StreamCall[B]: ...
 def mapped(call: GrpcStreamCall[A], turn: Callable[[A], B]) -> GrpcStreamCall[B]: ...
 def mapped(call: Any, turn: Callable[[Any], Any]) -> Any:
     """A streamed call, over HTTP or gRPC, whose pieces are turned into something else."""
+    if isinstance(call, Given):
+        return Given([turn(piece) for piece in call.pieces])
     return replace(call, decoder=lambda: MappedDecoder(call.decoder(), turn))
 
 

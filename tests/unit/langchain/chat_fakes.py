@@ -34,6 +34,12 @@ class FakeClient:
     async def arun(self, answer):
         return self.run(answer)
 
+    def answer(self, request, *, runtime):
+        return self.run(runtime.chat(request))
+
+    async def aanswer(self, request, *, runtime):
+        return self.run(runtime.chat(request))
+
     def stream(self, deltas):
         self.opened += 1
         try:

@@ -128,6 +128,12 @@ class FakeClient:
         await asyncio.sleep(self.delay)
         return self.run(exchange)
 
+    def answer(self, request: Any, *, runtime: Any) -> Any:
+        return self.run(_whole(runtime, request))
+
+    async def aanswer(self, request: Any, *, runtime: Any) -> Any:
+        return await self.arun(_whole(runtime, request))
+
     def stream(self, exchange: Any) -> Any:
         try:
             yield from exchange
@@ -140,6 +146,10 @@ class FakeClient:
                 yield piece
         finally:
             self.closed += 1
+
+
+def _whole(runtime: Any, request: Any) -> Any:
+    return runtime.chat(request) if isinstance(request, ChatRequest) else runtime.generate(request)
 
 
 class FakeVLLM(VLLM):

@@ -58,8 +58,19 @@ class _Pieces:
     def close(self) -> Sequence[GenerationChunk]:
         """Called at the clean end of the stream; see `kserve_core.calls.Decoder`."""
         if not self._finished:
-            raise self._interrupted()
+            raise self._unmarked([])
         return ()
+
+    def _unmarked(self, out: list[GenerationChunk]) -> StreamInterrupted:
+        """The error for a clean end without a finish reason; it carries what `strict_stream=False` hands on."""
+        error = self._interrupted()
+        if self._begun:
+            text = self._trimmer.end(stopped=False)
+            piece = GenerationChunk(text)
+            if self._reading.usage and (self._prompt or self._generated):
+                piece.usage = counted(self._prompt, self._generated)
+            error.clean_end, error.rest = True, [*out, piece]
+        return error
 
     def _take(self, value: dict[str, Any], out: list[GenerationChunk]) -> None:
         text = value.get("generated_text")
@@ -142,7 +153,8 @@ class EventDecoder(_Pieces):
             except orjson.JSONDecodeError:
                 raise self._interrupted() from None
             self._event(value, event.event, out)
-        super().close()
+        if not self._finished:
+            raise self._unmarked(out)
         return out
 
     def _event(self, value: Any, name: str, out: list[GenerationChunk]) -> None:

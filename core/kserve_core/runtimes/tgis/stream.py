@@ -98,8 +98,17 @@ class GenerationDecoder:
                 hint="Something between here and the server ended the call, or the server was shut down. "
                 "partial_text holds what had arrived.",
                 partial_text=self.partial_text,
+                clean_end=not self._first or bool(self._held),
+                rest=self._unmarked(),
             )
         return ()
+
+    def _unmarked(self) -> list[GenerationChunk]:
+        """What `strict_stream=False` hands on at a clean end without a stop reason."""
+        piece = GenerationChunk(self._held)
+        if self._include_usage and self._generated:
+            piece.usage = usage_of(self._prompt, self._generated)
+        return [piece]
 
     def _begin(self, piece: GenerationChunk) -> None:
         if self._first:

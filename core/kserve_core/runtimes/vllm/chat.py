@@ -15,6 +15,7 @@ from kserve_core.capabilities import ChatRequest
 from kserve_core.error_bodies import read_error_body
 from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.vllm.constraints import constraint_of, wire_constraint
+from kserve_core.runtimes.vllm.guardrails import BLOCKED, blocks, guarded, refusal_of
 from kserve_core.runtimes.vllm.params import wire_params
 from kserve_core.runtimes.vllm.usage import read_usage
 from kserve_core.types import ChatChoice, ChatResult, ToolCall
@@ -155,7 +156,8 @@ def read_chat(response: Response, *, one_call: bool = False) -> ChatResult:
     named by the request.
 
     Args:
-        response: The server's answer.
+        response: The server's answer. One that guardrails blocked has a refusal and the finish reason
+            `content_filter`; see `guardrails`.
         one_call: Keep only the first tool call, for servers that do not honor `parallel_tool_calls=False`.
 
     Raises:
@@ -163,11 +165,16 @@ def read_chat(response: Response, *, one_call: bool = False) -> ChatResult:
     """
     raw = decode_object(response, _WHAT)
     choices = raw.get("choices")
+    found = guarded(raw)
+    if found and not choices:
+        choices = [{"index": 0, "message": {}}]
     if not isinstance(choices, list) or not choices:
         said = read_error_body(response.body).message if "error" in raw else ""
         raise unexpected(_WHAT, said or "it has no choices", status=response.status)
     read = [_choice(choice, position, one_call, response.status) for position, choice in enumerate(choices)]
     read.sort(key=lambda choice: choice.index)
+    for choice in read if found else ():
+        _refuse(choice, found)
     return ChatResult(
         choices=read,
         usage=read_usage(raw.get("usage")),
@@ -197,6 +204,14 @@ def _choice(choice: Any, position: int, one_call: bool, status: int) -> ChatChoi
         index=position if index is None else index,
         extra=_rest(choice, _CHOICE_FIELDS) | _rest(message, _MESSAGE_FIELDS),
     )
+
+
+def _refuse(choice: ChatChoice, found: dict[str, Any]) -> None:
+    """Marks an answer as what guardrails make of it."""
+    choice.extra |= found
+    if blocks(found, choice.content or choice.tool_calls):
+        choice.refusal = choice.refusal or refusal_of(found)
+        choice.finish_reason = BLOCKED
 
 
 def reasoning_of(message: Mapping[str, Any]) -> str:

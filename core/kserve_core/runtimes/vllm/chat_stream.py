@@ -6,6 +6,7 @@ from typing import Any
 
 from kserve_core.runtimes.vllm.chat import reasoning_of, text_of
 from kserve_core.runtimes.vllm.errors import Task
+from kserve_core.runtimes.vllm.guardrails import BLOCKED, blocks, refusal_of
 from kserve_core.runtimes.vllm.stream import StreamDecoder
 from kserve_core.runtimes.vllm.tool_deltas import ToolCallAssembler
 from kserve_core.types import ChatDelta, ToolCallDelta, Usage
@@ -67,6 +68,19 @@ class ChatDecoder(StreamDecoder[ChatDelta]):
             piece.system_fingerprint = event["system_fingerprint"]
         if _says_something(piece) or choice.get("token_ids"):
             out.append(piece)
+
+    def _guarded(self, found: dict[str, Any], event: dict[str, Any], out: list[ChatDelta]) -> None:
+        blocked = blocks(found, self._text)
+        piece = ChatDelta(finish_reason=BLOCKED if blocked else None, raw=event, extra=dict(found))
+        if blocked:
+            piece.refusal = refusal_of(found)
+        if 0 not in self._began:
+            piece.model, piece.id = event.get("model"), event.get("id")
+        out.append(piece)
+
+    def _unfinished(self, out: list[ChatDelta]) -> None:
+        found = ((index, self._last_calls(index, "length")) for index in sorted(self._began - self._ended))
+        out.extend(ChatDelta(tool_calls=calls, index=index) for index, calls in found if calls)
 
     def _usage_piece(self, usage: Usage, event: dict[str, Any]) -> ChatDelta:
         piece = ChatDelta(usage=usage, raw=event)

@@ -13,6 +13,7 @@ from kserve_core.runtimes.vllm.chat import refuse_stream_field, text_of
 from kserve_core.runtimes.vllm.constraints import constraint_of, wire_constraint
 from kserve_core.runtimes.vllm.embeddings import check_texts
 from kserve_core.runtimes.vllm.errors import Task
+from kserve_core.runtimes.vllm.guardrails import BLOCKED, blocks, guarded, refusal_of
 from kserve_core.runtimes.vllm.params import wire_params
 from kserve_core.runtimes.vllm.stream import StreamDecoder
 from kserve_core.runtimes.vllm.usage import read_usage
@@ -64,6 +65,9 @@ def read_completion(response: Response, *, prompts: int, n: int) -> TextResult:
     """
     raw = decode_object(response, _WHAT)
     choices = raw.get("choices")
+    guards = guarded(raw)
+    if guards and not choices:
+        choices = [{"index": index, "text": ""} for index in range(prompts * n)]
     if not isinstance(choices, list):
         said = read_error_body(response.body).message if "error" in raw else ""
         raise unexpected(_WHAT, said or "it has no choices", status=response.status)
@@ -73,7 +77,7 @@ def read_completion(response: Response, *, prompts: int, n: int) -> TextResult:
         if type(index) is not int or not 0 <= index < len(found) or found[index] is not None:
             problem = f"{len(choices)} completions came whose indices do not fit {prompts} prompts with n={n}"
             raise unexpected(_WHAT, problem, status=response.status)
-        found[index] = _generation(choice)
+        found[index] = _generation(choice, guards)
     whole = [generation for generation in found if generation is not None]
     if len(whole) != len(found):
         problem = f"{len(whole)} completions came where {len(found)} were expected"
@@ -88,8 +92,8 @@ def read_completion(response: Response, *, prompts: int, n: int) -> TextResult:
     )
 
 
-def _generation(choice: dict[str, Any]) -> Generation:
-    return Generation(
+def _generation(choice: dict[str, Any], guards: dict[str, Any]) -> Generation:
+    generation = Generation(
         text=text_of(choice.get("text")),
         finish_reason=choice.get("finish_reason"),
         stop_reason=choice.get("stop_reason"),
@@ -97,6 +101,11 @@ def _generation(choice: dict[str, Any]) -> Generation:
         reasoning=text_of(choice.get("reasoning") or choice.get("reasoning_content")),
         extra={key: value for key, value in choice.items() if key not in _FIELDS and value is not None},
     )
+    generation.extra |= guards
+    if blocks(guards, generation.text):
+        generation.extra["refusal"] = refusal_of(guards)
+        generation.finish_reason = BLOCKED
+    return generation
 
 
 class CompletionDecoder(StreamDecoder[GenerationChunk]):
@@ -126,6 +135,16 @@ class CompletionDecoder(StreamDecoder[GenerationChunk]):
             piece.finish_reason = finish
         if piece.text or first or piece.finish_reason is not None or piece.logprobs or choice.get("token_ids"):
             out.append(piece)
+
+    def _guarded(self, found: dict[str, Any], event: dict[str, Any], out: list[GenerationChunk]) -> None:
+        extra = dict(found)
+        blocked = blocks(found, self._text)
+        if blocked:
+            extra["refusal"] = refusal_of(found)
+        piece = GenerationChunk(finish_reason=BLOCKED if blocked else None, raw=event, extra=extra)
+        if 0 not in self._began:
+            piece.model, piece.id = event.get("model"), event.get("id")
+        out.append(piece)
 
     def _usage_piece(self, usage: Usage, event: dict[str, Any]) -> GenerationChunk:
         return GenerationChunk(usage=usage, raw=event)

@@ -10,6 +10,7 @@ import orjson
 from kserve_core._json import unreadable
 from kserve_core.errors import BadResponseError, StreamInterrupted
 from kserve_core.runtimes.vllm.errors import Task, is_error, stream_error
+from kserve_core.runtimes.vllm.guardrails import blocks, guarded
 from kserve_core.runtimes.vllm.usage import read_usage
 from kserve_core.sse import SSEDecoder
 from kserve_core.types import Usage
@@ -89,7 +90,7 @@ class StreamDecoder(Generic[D]):
                 self._take(value, event.event, out)
         if not self._done:
             if self._strict or not self._whole():
-                raise self._interrupted()
+                raise self._unmarked(out)
             self._end(out)
         return out
 
@@ -103,12 +104,33 @@ class StreamDecoder(Generic[D]):
         usage = value.get("usage")
         if usage:
             self._usage = value
-        if choices:
+        if "warnings" in value or "detections" in value:
+            self._take_guarded(value, choices, out)
+        elif choices:
             for choice in choices:
                 self._choice(choice, value, out)
 
+    def _take_guarded(self, value: dict[str, Any], choices: Any, out: list[D]) -> None:
+        """An event with what guardrails found; see `guardrails`. One that blocks the answer ends it."""
+        found = guarded(value)
+        blocked = blocks(found, choices or self._text)
+        for choice in choices or ():
+            self._choice({**choice, "finish_reason": None} if blocked else choice, value, out)
+        if not found:
+            return
+        self._guarded(found, value, out)
+        if blocked:
+            self._began.add(0)
+            self._ended |= self._began
+
     def _choice(self, choice: dict[str, Any], event: dict[str, Any], out: list[D]) -> None:
         raise NotImplementedError
+
+    def _guarded(self, found: dict[str, Any], event: dict[str, Any], out: list[D]) -> None:
+        raise NotImplementedError
+
+    def _unfinished(self, out: list[D]) -> None:
+        """Adds what was held back of choices that have not ended."""
 
     def _usage_piece(self, usage: Usage, event: dict[str, Any]) -> D:
         raise NotImplementedError
@@ -119,9 +141,21 @@ class StreamDecoder(Generic[D]):
     def _end(self, out: list[D]) -> None:
         self._done = True
         if self._strict and not self._whole():
-            raise self._interrupted()
+            raise self._unmarked(out)
+        self._add_usage(out)
+
+    def _add_usage(self, out: list[D]) -> None:
         if self._usage is not None and (usage := read_usage(self._usage["usage"])) is not None:
             out.append(self._usage_piece(usage, self._usage))
+
+    def _unmarked(self, out: list[D]) -> StreamInterrupted:
+        """The error for a clean end without all its marks; it carries what `strict_stream=False` hands on."""
+        error = self._interrupted()
+        if self._began:
+            self._unfinished(out)
+            self._add_usage(out)
+            error.clean_end, error.rest = True, out
+        return error
 
     def _interrupted(self) -> StreamInterrupted:
         if not self._began:
