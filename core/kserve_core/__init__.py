@@ -55,7 +55,9 @@ if TYPE_CHECKING:
     )
     from kserve_core.grpc_transport import GrpcTransport
     from kserve_core.http_transport import HttpTransport
+    from kserve_core.inference_client import InferenceClient
     from kserve_core.readiness import WaitEvent
+    from kserve_core.tensors import Tensor
     from kserve_core.trust import InsecureConnectionWarning, Trust
 
 _MODULES = {
@@ -103,7 +105,9 @@ _MODULES = {
     ),
     "grpc_transport": ("GrpcTransport",),
     "http_transport": ("HttpTransport",),
+    "inference_client": ("InferenceClient",),
     "readiness": ("WaitEvent",),
+    "tensors": ("Tensor",),
     "trust": ("InsecureConnectionWarning", "Trust"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -129,6 +133,7 @@ __all__ = [
     "GrpcStreamCall",
     "GrpcTransport",
     "HttpTransport",
+    "InferenceClient",
     "InsecureConnectionWarning",
     "InvalidRequestError",
     "KServeError",
@@ -153,6 +158,7 @@ __all__ = [
     "StreamIdleError",
     "StreamInterrupted",
     "TLSError",
+    "Tensor",
     "TokenSource",
     "Transport",
     "Trust",

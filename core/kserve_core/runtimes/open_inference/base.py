@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from kserve_core.calls import AnyCall, AnyStreamCall, Flow
 from kserve_core.errors import (
@@ -31,6 +31,7 @@ from kserve_core.runtimes.open_inference.metadata import is_ready, model_infos, 
 from kserve_core.runtimes.open_inference.naming import checked_model, checked_version, listed
 from kserve_core.runtimes.open_inference.options import TensorOptions
 from kserve_core.runtimes.open_inference.rest import Rest
+from kserve_core.runtimes.open_inference.results import results_decoder
 from kserve_core.runtimes.open_inference.values import (
     InferRequest,
     InferResult,
@@ -38,71 +39,12 @@ from kserve_core.runtimes.open_inference.values import (
     RepositoryModel,
     ServerMetadata,
 )
+from kserve_core.runtimes.open_inference.wire import Wire
 from kserve_core.types import ModelInfo
 
 T = TypeVar("T")
 
 _OPTIONS = frozenset(option.name for option in fields(TensorOptions))
-
-
-class Wire(Protocol):
-    """Makes the calls of one protocol; `rest.Rest` and `grpc.Grpc` are the two there are."""
-
-    protocol: str
-    dialect: Dialect
-
-    def infer(
-        self,
-        request: InferRequest,
-        *,
-        read: Callable[[InferResult], T],
-        known: Sequence[str] = (),
-        declared: ModelMetadata | None = None,
-        binary: Binary | None = None,
-    ) -> AnyCall[T]:
-        """Tensors for one answer."""
-
-    def stream_infer(
-        self,
-        request: InferRequest,
-        *,
-        decoder: Callable[[], Any],
-        known: Sequence[str] = (),
-        declared: ModelMetadata | None = None,
-    ) -> AnyStreamCall[Any]:
-        """Tensors for an answer in pieces."""
-
-    def server_metadata(self) -> AnyCall[ServerMetadata]:
-        """The server's name, version and extensions."""
-
-    def live(self) -> AnyCall[bool]:
-        """Whether the server is up."""
-
-    def ready(self) -> AnyCall[bool]:
-        """Whether the server can answer."""
-
-    def model_ready(self, model: str, version: str | None = None, *, known: Sequence[str] = ()) -> AnyCall[bool]:
-        """Whether a model can answer."""
-
-    def model_metadata(
-        self, model: str, version: str | None = None, *, known: Sequence[str] = ()
-    ) -> AnyCall[ModelMetadata]:
-        """What a model takes and gives."""
-
-    def model_config(self, model: str, version: str | None = None) -> AnyCall[dict[str, Any]]:
-        """A model's configuration."""
-
-    def repository_index(self) -> AnyCall[list[RepositoryModel]]:
-        """The models there are."""
-
-    def model_list(self) -> AnyCall[list[RepositoryModel]]:
-        """The models that are served."""
-
-    def load(self, model: str) -> AnyCall[None]:
-        """Has a model loaded."""
-
-    def unload(self, model: str) -> AnyCall[None]:
-        """Has a model unloaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +128,7 @@ class OpenInferenceRuntime:
         *,
         model: str,
         outputs: Sequence[str] = (),
-        version: str | None = None,
+        version: str | int | None = None,
         id: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -253,6 +195,18 @@ class OpenInferenceRuntime:
         declared = self.known_model(request.model, request.version)
         return self.wire.stream_infer(request, decoder=decoder, known=self.known_names(), declared=declared)
 
+    def stream_results(self, request: InferRequest, make: Callable[[InferResult], T]) -> AnyStreamCall[T]:
+        """The call for tensors with any number of answers, each given out as it comes.
+
+        Args:
+            request: The tensors.
+            make: Turns an answer into what is given out.
+
+        Raises:
+            UnsupportedParameterError: If the server does not stream tensors over this protocol.
+        """
+        return self.stream_infer_call(request, results_decoder(request, make, self.dialect, self.protocol))
+
     def _learn(self, model: str, error: ResponseError, call: AnyCall[Any]) -> bool:
         """Whether the error says how to send the request instead."""
         if self.protocol != "rest":
@@ -294,7 +248,7 @@ class OpenInferenceRuntime:
         self.model, self._found = _pick(models), True
         return self.model
 
-    def describe_model(self, model: str | None = None, version: str | None = None) -> Flow[ModelMetadata]:
+    def describe_model(self, model: str | None = None, version: str | int | None = None) -> Flow[ModelMetadata]:
         """What a model takes and gives, asked of the server once.
 
         A server (or a proxy) without metadata gives a description without inputs and outputs.
@@ -363,6 +317,8 @@ class OpenInferenceRuntime:
         names = self.known_names()
         if names and model not in names:
             error.hint = known_models_hint(model, names)
+        elif versions := [entry.version for entry in self._known if entry.name == model and entry.version]:
+            error.hint = f"It has the versions {listed(versions)}."
 
     # --- about the server ---------------------------------------------------------------------------------------
 
@@ -436,7 +392,7 @@ class OpenInferenceRuntime:
         """Whether the server can answer. MLServer says no while any one of its models is not ready."""
         return (yield from self._yes(self.wire.ready()))
 
-    def model_ready(self, model: str | None = None, version: str | None = None) -> Flow[bool]:
+    def model_ready(self, model: str | None = None, version: str | int | None = None) -> Flow[bool]:
         """Whether a model can answer; False as well if there is none of this name, which not all servers tell apart.
 
         Raises:

@@ -120,13 +120,16 @@ def result_of(raw: Any, behind: memoryview | None = None) -> InferResult:
     outputs: dict[str, Tensor] = {}
     offset = 0
     for entry in entries:
-        size = _size(entry) if behind is not None else None
-        if size is None or behind is None:
+        size = _size(entry)
+        # Triton leaves the header out where all its raw tensors are empty.
+        left = len(behind) - offset if behind is not None else 0
+        if size is None:
             tensor = tensor_from_json(entry, None)
+        elif size > left:
+            raise unexpected(_WHAT, f"it announces {size} bytes of a tensor where {left} are left")
         else:
-            if size > len(behind) - offset:
-                raise unexpected(_WHAT, f"it announces {size} bytes of a tensor where {len(behind) - offset} are left")
-            tensor = tensor_from_json(entry, behind[offset : offset + size])
+            data = memoryview(b"") if behind is None else behind[offset : offset + size]
+            tensor = tensor_from_json(entry, data)
             offset += size
         outputs.setdefault(tensor.name, tensor)
     if behind is not None and offset != len(behind):

@@ -40,7 +40,8 @@ class Dialect:
             literally.
         scalar_parameters: Whether request parameters over REST are text, numbers and booleans only.
         json_halves: Whether FP16 may travel as JSON numbers.
-        bfloat: Whether there is BF16.
+        strict_inputs: Whether the server itself refuses inputs that a model does not declare, and lacking ones; with
+            the others that is up to the model, whose declaration may be incomplete.
         kserve_repository: Whether the gRPC repository calls take KServe's messages, whose fields have other numbers.
     """
 
@@ -63,7 +64,7 @@ class Dialect:
     quoted_names: bool = False
     scalar_parameters: bool = False
     json_halves: bool = False
-    bfloat: bool = False
+    strict_inputs: bool = False
     kserve_repository: bool = False
 
 
@@ -81,7 +82,7 @@ TRITON = Dialect(
     restricted_header="triton-grpc-protocol-authorization",
     binary_output_request=True,
     scalar_parameters=True,
-    bfloat=True,
+    strict_inputs=True,
 )
 MLSERVER = Dialect(
     title="MLServer",
@@ -100,6 +101,7 @@ KSERVE = Dialect(
     binary_output_request=True,
     versions=False,
     quoted_names=True,
+    scalar_parameters=True,
     kserve_repository=True,
 )
 OPENVINO = Dialect(
@@ -108,6 +110,15 @@ OPENVINO = Dialect(
     binary_output=True,
     grpc_stream=True,
     numeric_versions=True,
+    strict_inputs=True,
 )
-PLAIN = Dialect(title="The server")
+PLAIN = Dialect(title="The server", restricted_header=TRITON.restricted_header)
 """A server of which nothing is known: only what all of them take."""
+
+DIALECTS: dict[str, Dialect] = {"triton": TRITON, "mlserver": MLSERVER, "openvino": OPENVINO, "kserve": KSERVE}
+
+
+def dialect_named(name: str) -> Dialect:
+    """The ways of the server that calls itself so (`triton`, `mlserver`, `kserve`, `OpenVINO Model Server`)."""
+    lowered = name.lower()
+    return next((dialect for key, dialect in DIALECTS.items() if key in lowered), PLAIN)

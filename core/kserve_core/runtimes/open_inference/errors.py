@@ -17,6 +17,7 @@ from kserve_core.calls import ErrorReader, GrpcErrorReader, GrpcFailure, Respons
 from kserve_core.error_bodies import read_error_body, tidy
 from kserve_core.errors import (
     AuthenticationError,
+    ContextOverflowError,
     ErrorResponse,
     InvalidRequestError,
     KServeError,
@@ -68,7 +69,8 @@ _UNKNOWN_VERSION = re.compile(
     re.IGNORECASE,
 )
 _NOT_READY = re.compile(
-    r"no available versions|not (yet )?ready|is not at ready|not loaded yet|still loading|being loaded", re.IGNORECASE
+    r"no available versions|\bModelNotReady\b|not (yet )?ready|is not at ready|still loading|being loaded",
+    re.IGNORECASE,
 )
 _NO_VERSIONS = re.compile(r"versioning (is )?not supported", re.IGNORECASE)
 _BATCH = re.compile(
@@ -77,6 +79,16 @@ _BATCH = re.compile(
     re.IGNORECASE,
 )
 _DECOUPLED = re.compile(r"decoupled transaction policy|expects model to produce exactly 1 response", re.IGNORECASE)
+_OVERFLOW = re.compile(
+    r"maximum (context|sequence|input|model) length|context (window|length)|max(imum)?[ _]input[ _](length|tokens)|"
+    r"max_model_len|max_seq_len|\b(prompt|input|text)\b[^.]{0,60}\b(is )?too long\b",
+    re.IGNORECASE,
+)
+_REQUEST_AT_FAULT = re.compile(
+    r"\b(invalid|illegal|must|should be|expect(s|ed)|unexpected|not (allowed|supported|permitted)|unsupported|required|"
+    r"missing|out of range|too (long|large|many|small|short)|cannot be)\b",
+    re.IGNORECASE,
+)
 _NOT_PARSED = re.compile(
     r"failed to parse|unable to parse|attempt to access JSON|must be (an array|specified) |"
     r"JSON (parse|parsing) error|unexpected end of JSON",
@@ -99,6 +111,7 @@ _HIDDEN = (
     "The server hides what its model says; its log tells. An input's name, datatype or shape that the model does not "
     "expect ends like this as well."
 )
+_TOO_LONG = "Send less text, or ask for fewer tokens: the model takes no more at once."
 _STREAM = "Ask for the answer in pieces: the class's stream methods, or stream_infer() over gRPC (protocol='grpc')."
 
 
@@ -240,6 +253,8 @@ def _meaning(asked: Asked, status: int, said: str, message: str) -> KServeError 
         limit = match["limit"]
         hint = f"The model takes at most {limit} rows in one request." if limit else hints.TOO_LARGE
         return RequestTooLargeError(message, hint=hint, layer="model")
+    if asked.what in {"infer", "stream"} and status in {400, 422, 500} and _OVERFLOW.search(said):
+        return ContextOverflowError(message, hint=_TOO_LONG, layer="model")
     if status == 500 and _NOT_PARSED.search(said):
         return InvalidRequestError(message, hint=declared_hint(asked.declared) or "The request was not understood.")
     if status == 412 or (status in {400, 422} and asked.what in {"infer", "stream"}):
@@ -276,7 +291,10 @@ def _served(asked: Asked) -> bool:
     return asked.model in asked.known
 
 
-def _refused(asked: Asked, status: int, said: str, message: str) -> InvalidRequestError:
+def _refused(asked: Asked, status: int, said: str, message: str) -> KServeError:
+    if asked.what == "stream" and not (_TENSORS.search(said) or _REQUEST_AT_FAULT.search(said)):
+        # A stream's errors have no code of their own: Triton says 400 before the first piece, whatever went wrong.
+        return ServerError(message, hint=hints.SERVER_FAILED, layer="model")
     if _RAW_ONLY.search(said):
         hint = "FP16 and BF16 travel raw only: use protocol='grpc', or a server that takes binary tensors over REST."
     elif status == 422 and asked.binary:
