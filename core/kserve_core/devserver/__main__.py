@@ -14,7 +14,6 @@ from kserve_core.devserver.server import DevServer
 from kserve_core.devserver.settings import Model
 from kserve_core.devserver.wires import VERSIONS, WIRES
 
-
 _BY_TASK = ("dev-model", "dev-embedding", "dev-rerank")
 """What runtimes serve whose models have one task each."""
 

@@ -240,7 +240,7 @@ class GrpcHost:
 
     def _exchange(self, method: GrpcMethod, data: bytes, context: grpc.ServicerContext) -> _Exchange:
         connection = self._connection(context.peer())
-        return _Exchange(self._server, connection, method.path, data, context, self._authorize)
+        return _Exchange(self._server, connection, method.path, data, context, authorize=self._authorize)
 
     def _connection(self, peer: str) -> int:
         with self._lock:
@@ -264,6 +264,7 @@ class _Exchange:
         path: str,
         data: bytes,
         context: grpc.ServicerContext,
+        *,
         authorize: Callable[[str, Mapping[str, str]], None] | None = None,
     ) -> None:
         self._server = server

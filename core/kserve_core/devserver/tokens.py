@@ -5,8 +5,10 @@ Ids: 0-255 single bytes, then the special tokens, then an optional space with tw
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|image|>")
 END_OF_TEXT, START, END, IMAGE = range(256, 260)
@@ -63,6 +65,82 @@ def raw_piece(number: int) -> str:
     """A token the way a byte-level vocabulary writes it: a space shows as U+0120, a line break as U+010A."""
     text = piece_of(number).decode("utf-8", "replace")
     return text.replace(" ", "\u0120").replace("\n", "\u010a")
+
+
+def tokenizer_json() -> str:
+    """A `tokenizer.json` for clients of models that take token ids: one token per byte, in this vocabulary's numbers.
+
+    A text is put between `<|im_start|>` and `<|im_end|>`, a pair of texts has another `<|im_end|>` between them.
+    """
+    vocabulary = {letter: number for number, letter in enumerate(_letters())}
+    added = [
+        {
+            "id": number,
+            "content": text,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for number, text in enumerate(SPECIAL, start=END_OF_TEXT)
+    ]
+    first: list[dict[str, Any]] = [_special(START, 0), {"Sequence": {"id": "A", "type_id": 0}}, _special(END, 0)]
+    second: list[dict[str, Any]] = [{"Sequence": {"id": "B", "type_id": 1}}, _special(END, 1)]
+    named = {
+        SPECIAL[number - END_OF_TEXT]: {
+            "id": SPECIAL[number - END_OF_TEXT],
+            "ids": [number],
+            "tokens": [SPECIAL[number - END_OF_TEXT]],
+        }
+        for number in (START, END)
+    }
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    return json.dumps(
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": added,
+            "normalizer": None,
+            "pre_tokenizer": level,
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": first,
+                "pair": first + second,
+                "special_tokens": named,
+            },
+            "decoder": level,
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": None,
+                "end_of_word_suffix": None,
+                "fuse_unk": False,
+                "byte_fallback": False,
+                "vocab": vocabulary,
+                "merges": [],
+            },
+        }
+    )
+
+
+def _special(number: int, kind: int) -> dict[str, Any]:
+    return {"SpecialToken": {"id": SPECIAL[number - END_OF_TEXT], "type_id": kind}}
+
+
+def _letters() -> list[str]:
+    """The letter a byte-level vocabulary writes for every byte: itself where it shows, one above 255 otherwise."""
+    shown = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    letters, spare = [], 0x100
+    for byte in range(256):
+        if byte in shown:
+            letters.append(chr(byte))
+        else:
+            letters.append(chr(spare))
+            spare += 1
+    return letters
 
 
 def _number(piece: bytes) -> int:

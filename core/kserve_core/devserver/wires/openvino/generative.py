@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
@@ -81,27 +81,27 @@ class Generative:
         """POST /v3/completions."""
         body = self._read(request, "generate", "prompt")
         if not isinstance(body["prompt"], str):
-            raise _refused("prompt is not a string")
+            _refuse("prompt is not a string")
         return await self._generated(self._completions, request, body, _COMPLETION)
 
     async def embeddings(self, request: Request) -> Reply:
         """POST /v3/embeddings."""
         if len(request.body) > MAX_BODY:
-            raise _refused(f"The request body is larger than {MAX_BODY} bytes")
+            _refuse(f"The request body is larger than {MAX_BODY} bytes")
         body = self._read(request, "embed", "input")
         given = body["input"]
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            raise _refused("input should be string or array of strings")
+            _refuse("input should be string or array of strings")
         if len(texts) > MAX_INPUTS:
-            raise _refused(f"Number of inputs exceeds the limit of {MAX_INPUTS}")
+            _refuse(f"Number of inputs exceeds the limit of {MAX_INPUTS}")
         encoding = body.get("encoding_format", "float")
         if encoding not in {"float", "base64"}:
-            raise _refused("encoding_format should either be base64 or float")
+            _refuse("encoding_format should either be base64 or float")
         limit = self._context.model(body)[0].max_model_len
         longest = max(map(tokens.count, texts))
         if longest > limit:
-            raise _refused(f"Input length {longest} longer than allowed {limit}")
+            _refuse(f"Input length {longest} longer than allowed {limit}")
         kept = {"model": body["model"], "input": texts, "encoding_format": encoding}
         found = orjson.loads((await self._embeddings(_with(request, kept))).body)
         data = [{key: entry[key] for key in ("object", "embedding", "index")} for entry in found["data"]]
@@ -114,14 +114,14 @@ class Generative:
         body = self._read(request, "score", "query", "documents")
         documents = body["documents"]
         if not isinstance(body["query"], str):
-            raise _refused("query is not a string")
+            _refuse("query is not a string")
         if not isinstance(documents, list) or not documents or not all(isinstance(text, str) for text in documents):
-            raise _refused("documents array is empty or holds something else than strings")
+            _refuse("documents array is empty or holds something else than strings")
         if len(documents) > MAX_DOCUMENTS:
-            raise _refused(f"Number of documents exceeds the limit of {MAX_DOCUMENTS}")
+            _refuse(f"Number of documents exceeds the limit of {MAX_DOCUMENTS}")
         top = body.get("top_n")
         if top is not None and (not isinstance(top, int) or top < 1):
-            raise _refused("top_n accepts positive integer values")
+            _refuse("top_n accepts positive integer values")
         kept = {"model": body["model"], "query": body["query"], "documents": documents}
         found = orjson.loads((await self._ranking.rerank(_with(request, kept))).body)
         results = [{key: entry[key] for key in ("index", "relevance_score")} for entry in found["results"][:top]]
@@ -136,7 +136,7 @@ class Generative:
         given = body["text"]
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise _refused("text should be string or array of strings")
+            _refuse("text should be string or array of strings")
         limit, made = body.get("max_length"), []
         for text in texts:
             ids = tokens.encode(text)[:limit]
@@ -158,16 +158,16 @@ class Generative:
             said = "Cannot parse JSON body"
             raise ApiError(said, status=412) from error
         if not isinstance(body, dict):
-            raise _refused("JSON body must be an object")
+            _refuse("JSON body must be an object")
         name = body.get("model")
         if not isinstance(name, str):
-            raise _refused("model field is missing in JSON body" if name is None else "model field is not a string")
+            _refuse("model field is missing in JSON body" if name is None else "model field is not a string")
         if name not in self._settings.by_name or (task and task not in self._settings.tasks):
             said = "Mediapipe graph definition with requested name is not found"
             raise ApiError(said, status=404)
         for field in required:
             if body.get(field) is None:
-                raise _refused(f"{field} missing in request")
+                _refuse(f"{field} missing in request")
         return body
 
     async def _generated(
@@ -176,7 +176,7 @@ class Generative:
         kept = {key: value for key, value in body.items() if key in known and value is not None}
         stops = kept.get("stop")
         if isinstance(stops, list) and len(stops) > MAX_STOPS:
-            raise _refused(f"stop array must have no more than {MAX_STOPS} strings")
+            _refuse(f"stop array must have no more than {MAX_STOPS} strings")
         if kept.get("stream"):
             kept.setdefault("include_stop_str_in_output", True)
         reply = await handler(_with(request, kept))
@@ -232,5 +232,5 @@ def _with(request: Request, body: Mapping[str, Any]) -> Request:
     return replace(request, body=orjson.dumps(body), headers=headers)
 
 
-def _refused(said: str) -> ApiError:
-    return ApiError(said)
+def _refuse(said: str) -> NoReturn:
+    raise ApiError(said)

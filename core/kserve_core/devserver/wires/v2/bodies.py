@@ -166,14 +166,20 @@ def _object(text: bytes, ways: Ways) -> dict[str, Any]:
 
 
 def _invalid_json(position: int, said: str) -> UnprocessableError:
-    error = UnprocessableError("json_invalid", ("body", position), "JSON decode error", {})
+    kind = "json_invalid"
+    error = UnprocessableError(kind, ("body", position), "JSON decode error", {})
     error.problem["ctx"] = {"error": said}
     return error
 
 
+def _missing(where: tuple[str | int, ...], given: Any) -> UnprocessableError:
+    kind = "missing"
+    return UnprocessableError(kind, where, "Field required", given)
+
+
 def _missing_inputs(body: dict[str, Any], ways: Ways) -> Exception:
     if ways.fastapi:
-        return UnprocessableError("missing", ("body", "inputs"), "Field required", body)
+        return _missing(("body", "inputs"), body)
     if ways.key == "openvino":
         return V2Error("Invalid JSON structure. Missing inputs in the request")
     return V2Error("Unable to parse 'inputs': attempt to access non-existing object member 'inputs'", "INTERNAL")
@@ -185,7 +191,7 @@ def _input(entry: Any, rest: bytes, ways: Ways) -> tuple[Tensor, int]:
         name, datatype, shape = entry["name"], entry["datatype"], [int(size) for size in entry["shape"]]
     except (KeyError, TypeError, ValueError) as error:
         if ways.fastapi:
-            raise UnprocessableError("missing", ("body", "inputs", 0), "Field required", entry) from error
+            raise _missing(("body", "inputs", 0), entry) from error
         msg = f"Unable to parse 'inputs': attempt to access non-existing object member {error}"
         raise V2Error(msg, "INTERNAL" if ways.flat_generate else "INVALID_ARGUMENT") from error
     _check_datatype(datatype, name, entry, ways)
@@ -195,7 +201,7 @@ def _input(entry: Any, rest: bytes, ways: Ways) -> tuple[Tensor, int]:
             size = len(from_raw(name, datatype, shape, rest).raw())
         if size is None:
             if ways.fastapi:
-                raise UnprocessableError("missing", ("body", "inputs", 0, "data"), "Field required", entry)
+                raise _missing(("body", "inputs", 0, "data"), entry)
             msg = f"Unable to parse 'data': attempt to access non-existing object member 'data' of input '{name}'"
             raise V2Error(msg)
         if size > len(rest):
@@ -223,7 +229,8 @@ def _check_datatype(datatype: Any, name: str, entry: Any, ways: Ways) -> None:
         return
     if ways.key == "mlserver":
         said = f"Input should be one of {', '.join(DATATYPES)}"
-        raise UnprocessableError("enum", ("body", "inputs", 0, "datatype"), said, entry.get("datatype"))
+        kind = "enum"
+        raise UnprocessableError(kind, ("body", "inputs", 0, "datatype"), said, entry.get("datatype"))
     if ways.key == "kserve":
         msg = "invalid datatype None"
         raise V2Error(msg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
@@ -85,7 +85,7 @@ def vllm_backend(model: Model, settings: Settings) -> Served:
         exclude = asked.inputs.get("exclude_input_in_output")
         echo = not stream if exclude is None else not exclude.data[0]
         if echo and stream:
-            raise _failed("When streaming, `exclude_input_in_output` = False is not allowed.")
+            _fail("When streaming, `exclude_input_in_output` = False is not allowed.")
         given = _sampling_parameters(asked)
         output, count = complete(prompt, given, model, settings)
         extras = _Extras(asked, output, count)
@@ -185,9 +185,9 @@ def complete(prompt: str, given: Mapping[str, Any], model: Model, settings: Sett
     """
     body, stops = {**given, "stop": None}, _stops(given.get("stop"))
     if "" in stops:
-        raise _failed("stop cannot contain an empty string.")
+        _fail("stop cannot contain an empty string.")
     if int(body.get("n") or 1) != 1:
-        raise _failed("this engine gives one answer to a prompt")
+        _fail("this engine gives one answer to a prompt")
     ids = tokens.encode(prompt)
     wanted = int(body.get("max_tokens") or DEFAULT_MAX_TOKENS) if body.get("max_tokens") != 0 else 0
     try:
@@ -195,7 +195,7 @@ def complete(prompt: str, given: Mapping[str, Any], model: Model, settings: Sett
         limit = room(len(ids), wanted, model.max_model_len, settings)
         text = constrained(_guided(body), prompt, settings)
     except ApiError as error:
-        raise _failed(error.message) from error
+        _fail(error.message)
     if text is None:
         text = answer(unflattened(prompt), may_call=False).text
     return generate([Segment("text", text)], sampling, limit), len(ids)
@@ -233,7 +233,7 @@ class _Extras:
 def _prompt(asked: Asked) -> str:
     texts = asked.texts("text_input")
     if len(texts) != 1:
-        raise _failed(f"one text is generated at a time, {len(texts)} were sent")
+        _fail(f"one text is generated at a time, {len(texts)} were sent")
     return texts[0]
 
 
@@ -252,12 +252,12 @@ def _sampling_parameters(asked: Asked) -> dict[str, Any]:
         try:
             given = orjson.loads(tensor.data[0])
         except orjson.JSONDecodeError as error:
-            raise _failed(str(error)) from error
+            _fail(str(error))
     if not isinstance(given, dict):
-        raise _failed("'sampling_parameters' is not a JSON object")
+        _fail("'sampling_parameters' is not a JSON object")
     unknown = next((name for name in given if name not in _SAMPLING), None)
     if unknown is not None:
-        raise _failed(f"Unexpected keyword argument '{unknown}'")
+        _fail(f"Unexpected keyword argument '{unknown}'")
     return given
 
 
@@ -272,8 +272,8 @@ def _numbers(body: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, str) and name not in {"stop", "lora_name", "guided_decoding", "structured_outputs"}:
             try:
                 made[name] = orjson.loads(value)
-            except orjson.JSONDecodeError as error:
-                raise _failed(f"could not convert {name} to a number") from error
+            except orjson.JSONDecodeError:
+                _fail(f"could not convert {name} to a number")
     return made
 
 
@@ -298,5 +298,6 @@ def _guided(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"structured_outputs": orjson.loads(found) if isinstance(found, str) else found}
 
 
-def _failed(text: str) -> V2Error:
-    return V2Error(f"Error generating stream: {text}", "INTERNAL")
+def _fail(said: str) -> NoReturn:
+    msg = f"Error generating stream: {said}"
+    raise V2Error(msg, "INTERNAL")

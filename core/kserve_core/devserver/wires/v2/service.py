@@ -40,8 +40,9 @@ def authorize(path: str, metadata: Mapping[str, str], settings: Settings, ways: 
     if scheme.lower() == "bearer" and any(hmac.compare_digest(given, key.encode()) for key in settings.api_keys):
         return
     if own:
-        raise GrpcStatus("UNAVAILABLE", f"This protocol is restricted, expecting header '{RESTRICTED}'")
-    raise GrpcStatus("UNAUTHENTICATED", "Unauthorized")
+        msg = f"This protocol is restricted, expecting header '{RESTRICTED}'"
+        raise GrpcStatus(code="UNAVAILABLE", details=msg)
+    raise GrpcStatus(code="UNAUTHENTICATED", details="Unauthorized")
 
 
 class Service:
@@ -186,8 +187,9 @@ class Service:
         for request in requests:
             try:
                 yield from self._streamed(request, context)
-            except V2Error as error:
-                yield wrap(error_message=error.message, infer_response={"id": request.id})
+            except V2Error as error:  # noqa: PERF203 - of one request among several
+                refused = messages.inference.ModelInferResponse(id=request.id)
+                yield wrap(error_message=error.message, infer_response=refused)
 
     def _streamed(self, request: messages.inference.ModelInferRequest, context: GrpcContext) -> Iterator[Any]:
         asked = self._asked(request)
@@ -210,8 +212,8 @@ class Service:
     def _bare(self, requests: Iterator[messages.inference.ModelInferRequest], context: GrpcContext) -> Iterator[Any]:
         """MLServer's stream: errors end it, and every answer carries the first request's id."""
         first: str | None = None
-        for request in requests:
-            try:
+        try:
+            for request in requests:
                 asked = self._asked(request)
                 asked.listens = True
                 first = asked.id = asked.id if first is None else first
@@ -219,8 +221,8 @@ class Service:
                     if self._settings.pace:
                         context.sleep(self._settings.pace * answered.tokens)
                     yield self._response(asked, answered)
-            except V2Error as error:
-                raise _status(error) from error
+        except V2Error as error:
+            raise _status(error) from error
 
     def _asked(self, request: messages.inference.ModelInferRequest) -> Asked:
         version = request.model_version or None
@@ -231,8 +233,9 @@ class Service:
         asked.parameters = self._parameters(request.parameters)
         typed = [tensor.name for tensor in request.inputs if tensor.HasField("contents")]
         if raw and typed and self._ways.key != "mlserver":
-            msg = f"contents field must not be specified when using raw_input_contents for '{typed[0]}'"
-            raise V2Error(f"{msg} for model '{request.model_name}'")
+            where = f"'{typed[0]}' for model '{request.model_name}'"
+            msg = f"contents field must not be specified when using raw_input_contents for {where}"
+            raise V2Error(msg)
         if raw and len(raw) != len(request.inputs):
             msg = f"expected {len(request.inputs)} raw input contents, got {len(raw)}"
             raise V2Error(msg)
@@ -246,14 +249,15 @@ class Service:
         if datatype not in CODES and datatype != "BYTES":
             msg = f"'{datatype}' is not a known datatype for input '{name}'"
             raise V2Error(msg)
+        if raw is None and datatype in RAW_ONLY:
+            msg = f"{datatype} of input '{name}' must be sent as raw_input_contents"
+            raise V2Error(msg, "INTERNAL" if ways.fastapi else "INVALID_ARGUMENT")
         try:
-            if raw is not None:
-                made = from_raw(name, datatype, shape, raw)
-            elif datatype in RAW_ONLY:
-                msg = f"{datatype} of input '{name}' must be sent as raw_input_contents"
-                raise V2Error(msg)
-            else:
-                made = from_contents(name, datatype, shape, tensor.contents)
+            made = (
+                from_contents(name, datatype, shape, tensor.contents)
+                if raw is None
+                else from_raw(name, datatype, shape, raw)
+            )
         except V2Error as error:
             if ways.fastapi:
                 raise V2Error(error.message, "INTERNAL") from error

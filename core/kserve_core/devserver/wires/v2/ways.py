@@ -1,5 +1,6 @@
-"""Where the servers differ, as the wire facts have it: Triton 2.51, MLServer 1.7.1, KServe SDK 0.21 as observed,
-OpenVINO Model Server as documented.
+"""Where the servers differ.
+
+Triton 2.51, MLServer 1.7.1 and the server of KServe's SDK 0.21 are as observed, OpenVINO Model Server as documented.
 """
 
 from __future__ import annotations
