@@ -43,9 +43,9 @@ class Served(_Base):
     ) -> AsyncIterator[types.InferenceResponse]:
         """The answer in pieces."""
         async for payload in payloads:
-            inputs = _arrays(payload)
-            pause = 0.01 if self._behaviour.slow(inputs) else 0
             try:
+                inputs = _arrays(payload)
+                pause = 0.01 if self._behaviour.slow(inputs) else 0
                 for found in self._behaviour.stream(inputs, {**parameters(payload), "stream": True}):
                     yield self.reply(payload, *_outputs(found))
                     await asyncio.sleep(pause)
@@ -125,7 +125,7 @@ class HuggingFaceFeatures(_Base):
 def _argument(payload: types.InferenceRequest, name: str, otherwise: int) -> int:
     for one in payload.inputs:
         if one.name == name:
-            value = list(one.data)[0]
+            value = next(iter(one.data))
             return int(json.loads(value) if isinstance(value, str | bytes) else value)
     return otherwise
 

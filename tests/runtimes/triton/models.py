@@ -63,10 +63,10 @@ def _whole(behaviour: Behaviour, request: Any) -> Any:
 
 
 def _pieces(behaviour: Behaviour, request: Any, sender: Any) -> None:
-    inputs = _inputs(request)
-    pause = 0.01 if behaviour.slow(inputs) else 0
     sent = 0
     try:
+        inputs = _inputs(request)
+        pause = 0.01 if behaviour.slow(inputs) else 0
         for found in behaviour.stream(inputs, _parameters(request)):
             if sender.is_cancelled():
                 pb.Logger.log_info(f"cancelled after {sent} pieces")
