@@ -37,9 +37,7 @@ def reference(states, mask, how):
 @st.composite
 def states_and_masks(draw):
     texts, tokens, length = draw(st.integers(1, 4)), draw(st.integers(1, 6)), draw(st.integers(1, 5))
-    states = draw(
-        hnp.arrays(np.float64, (texts, tokens, length), elements=st.floats(-1e3, 1e3, allow_subnormal=False))
-    )
+    states = draw(hnp.arrays(np.float64, (texts, tokens, length), elements=st.floats(-1e3, 1e3, allow_subnormal=False)))
     counts = draw(st.lists(st.integers(0, tokens), min_size=texts, max_size=texts))
     left = draw(st.booleans())
     rows = [[1] * count + [0] * (tokens - count) for count in counts]
@@ -187,7 +185,9 @@ class TestJson:
             read_vectors(self.elements([[1, 2]]), count=2)
         assert "batch_size=1" in raised.value.hint
 
-    @pytest.mark.parametrize("value", [{"label": "x"}, "text", [], [[1], [1, 2]], ["a"], 3, [[[1], [2]], [[1], [2]]], [None]])
+    @pytest.mark.parametrize(
+        "value", [{"label": "x"}, "text", [], [[1], [1, 2]], ["a"], 3, [[[1], [2]], [[1], [2]]], [None]]
+    )
     def test_anything_else_is_an_error(self, value):
         with pytest.raises(BadResponseError):
             read_vectors(self.elements(value), count=1)

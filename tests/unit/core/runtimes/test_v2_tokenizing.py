@@ -72,7 +72,9 @@ def test_the_pad_token_is_found_where_the_file_has_no_padding(tmp_path):
 def test_nothing_is_cut_unless_asked_for(tokenizer):
     assert tokenizer.max_length == 12
     assert tokenizer.encode(["the " * 30]).ids.shape == (1, 32)
-    with pytest.raises(ContextOverflowError, match=r"The text at position 1 .* has 32 tokens; the limit is 12") as raised:
+    with pytest.raises(
+        ContextOverflowError, match=r"The text at position 1 .* has 32 tokens; the limit is 12"
+    ) as raised:
         tokenizer.encode(["the", "the " * 30], limit=12)
     assert raised.value.layer == "client"
     assert "truncate=-1" in raised.value.hint
