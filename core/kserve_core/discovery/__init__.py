@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kserve_core.discovery.detect import Detected, adetect_runtime, detect_runtime
     from kserve_core.discovery.facts import Authority, Discovery
     from kserve_core.discovery.maas import MaaSModel, MaaSToken, alist_maas_models, list_maas_models
-    from kserve_core.discovery.problems import ModelStoppedError, NotReachableError
+    from kserve_core.discovery.problems import NotReachableError
     from kserve_core.discovery.status import Condition
     from kserve_core.discovery.tokens import ClusterToken, TokenRequestToken
 
@@ -24,7 +24,7 @@ _MODULES = {
     "detect": ("Detected", "adetect_runtime", "detect_runtime"),
     "facts": ("Authority", "Discovery"),
     "maas": ("MaaSModel", "MaaSToken", "alist_maas_models", "list_maas_models"),
-    "problems": ("ModelStoppedError", "NotReachableError"),
+    "problems": ("NotReachableError",),
     "status": ("Condition",),
     "tokens": ("ClusterToken", "TokenRequestToken"),
 }
@@ -39,7 +39,6 @@ __all__ = [
     "Discovery",
     "MaaSModel",
     "MaaSToken",
-    "ModelStoppedError",
     "NotReachableError",
     "TokenRequestToken",
     "adetect_runtime",

@@ -129,11 +129,11 @@ def inside(service: Service, document: Json | None, why_missing: str = "") -> Fo
     if address.port is not None and not service.grpc:
         return Found(address, tuple(notes))
     if document is None:
-        port, note = _guessed_port(service, address, why_missing)
+        guessed, note = _guessed_port(service, address, why_missing)
         notes += [note] if note else []
     else:
-        port = _service_port(document, service)
-    return Found(replace(address, port=port or address.port), tuple(notes))
+        guessed = _service_port(document, service)
+    return Found(replace(address, port=guessed or address.port), tuple(notes))
 
 
 def outside(service: Service, route: Json | None) -> Found:

@@ -17,7 +17,7 @@ from kserve_core.discovery.cluster_tls import ApiTransport, ClusterTrust
 from kserve_core.discovery.documents import Json, dig, mapping, text, texts
 from kserve_core.discovery.exec_plugin import ExecToken
 from kserve_core.discovery.kubeconfig import VARIABLE, Context, Entry, kubeconfig_files, read_context
-from kserve_core.endpoint import Endpoint
+from kserve_core.endpoint import Endpoint, check_headers
 from kserve_core.errors import ConfigurationError
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -47,7 +47,7 @@ class ApiServer:
     namespace: str
     source: str
     in_cluster: bool = False
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
 
     @property
     def api(self) -> KubernetesApi:
@@ -224,7 +224,7 @@ def _impersonation(user: Json) -> tuple[tuple[str, str], ...]:
         raise ConfigurationError(msg, hint="Choose another context=...")
     if text(user, "as-uid"):
         headers.append(("Impersonate-Uid", text(user, "as-uid")))
-    return tuple(headers)
+    return tuple(check_headers(dict(headers)).items())
 
 
 def _proxy(url: str) -> str:

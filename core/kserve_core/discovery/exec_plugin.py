@@ -25,6 +25,15 @@ _EARLY = 30.0
 """Seconds before its end at which a token is no longer used."""
 
 
+class _State:
+    """The token last given."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.token = ""
+        self.until = 0.0
+
+
 @dataclass(frozen=True)
 class ExecToken(TokenSource):
     """Runs a client-go credential plugin and keeps its token until it expires or is refused.
@@ -44,7 +53,7 @@ class ExecToken(TokenSource):
     version: str = _VERSIONS[0]
     folder: str = ""
     install_hint: str = ""
-    _state: Any = field(default_factory=lambda: _State(), init=False, repr=False, compare=False)
+    _state: Any = field(default_factory=_State, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, spec: Json, folder: str) -> ExecToken:
@@ -129,12 +138,3 @@ class ExecToken(TokenSource):
         if "/" in self.command or os.sep in self.command:
             return str(Path(self.folder) / self.command)
         return shutil.which(self.command) or self.command
-
-
-class _State:
-    """The token last given."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.token = ""
-        self.until = 0.0

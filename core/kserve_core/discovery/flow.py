@@ -58,7 +58,7 @@ def _main(api: KubernetesApi, wanted: Wanted) -> Flow[tuple[Kind, Json]]:
     for kind, call in places:
         try:
             return kind, (yield call)
-        except NotFoundError as error:
+        except NotFoundError as error:  # noqa: PERF203 - another kind may have the name
             known = known or error.layer == "cluster"
         except PermissionDeniedError as error:
             denied = denied or error

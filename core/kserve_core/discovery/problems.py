@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from kserve_core.errors import ConfigurationError, ServerError
-
-
-class ModelStoppedError(ServerError):
-    """The service was stopped on purpose; waiting does not help."""
-
-    retryable = False
-
-    def __init__(self, message: str, **details: Any) -> None:
-        details.setdefault("layer", "cluster")
-        super().__init__(message, **details)
+from kserve_core.errors import ConfigurationError
 
 
 class NotReachableError(ConfigurationError):
