@@ -315,7 +315,7 @@ class OpenInferenceRuntime:
             except (ResponseError, UnsupportedParameterError):
                 return
         names = self.known_names()
-        if names and model not in names:
+        if model not in names or "version" not in error.message:
             error.hint = known_models_hint(model, names)
         elif versions := [entry.version for entry in self._known if entry.name == model and entry.version]:
             error.hint = f"It has the versions {listed(versions)}."

@@ -14,6 +14,7 @@ from kserve_core.calls import Response
 from kserve_core.errors import ConfigurationError, KServeError
 from kserve_core.failures import embedded_error
 from kserve_core.runtimes.open_inference.errors import Asked, explain
+from kserve_core.runtimes.open_inference.parameters import check_tensors
 from kserve_core.runtimes.open_inference.values import InferRequest, InferResult
 from kserve_core.tensors import Tensor, tensor_from_json
 
@@ -64,6 +65,7 @@ def infer_body(request: InferRequest, asked: Asked, *, id: str, binary: Binary) 
     Raises:
         ConfigurationError: If a tensor can be sent in neither form.
     """
+    check_tensors(request, asked.dialect)
     parts: list[bytes] = []
     document: dict[str, Any] = {"id": id}
     parameters = dict(request.parameters)

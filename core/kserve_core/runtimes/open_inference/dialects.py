@@ -40,6 +40,7 @@ class Dialect:
             literally.
         scalar_parameters: Whether request parameters over REST are text, numbers and booleans only.
         json_halves: Whether FP16 may travel as JSON numbers.
+        bfloat: Whether there may be BF16.
         strict_inputs: Whether the server itself refuses inputs that a model does not declare, and lacking ones; with
             the others that is up to the model, whose declaration may be incomplete.
         kserve_repository: Whether the gRPC repository calls take KServe's messages, whose fields have other numbers.
@@ -64,6 +65,7 @@ class Dialect:
     quoted_names: bool = False
     scalar_parameters: bool = False
     json_halves: bool = False
+    bfloat: bool = True
     strict_inputs: bool = False
     kserve_repository: bool = False
 
@@ -92,6 +94,7 @@ MLSERVER = Dialect(
     repository_index=True,
     quoted_names=True,
     json_halves=True,
+    bfloat=False,
 )
 KSERVE = Dialect(
     title="KServe",
@@ -102,6 +105,7 @@ KSERVE = Dialect(
     versions=False,
     quoted_names=True,
     scalar_parameters=True,
+    bfloat=False,
     kserve_repository=True,
 )
 OPENVINO = Dialect(
@@ -110,6 +114,7 @@ OPENVINO = Dialect(
     binary_output=True,
     grpc_stream=True,
     numeric_versions=True,
+    bfloat=False,
     strict_inputs=True,
 )
 PLAIN = Dialect(title="The server", restricted_header=TRITON.restricted_header)

@@ -29,7 +29,7 @@ from kserve_core.errors import (
     ServerError,
 )
 from kserve_core.grpc_failures import CODES
-from kserve_core.runtimes.open_inference.dialects import Dialect
+from kserve_core.runtimes.open_inference.dialects import TRITON, Dialect
 from kserve_core.runtimes.open_inference.naming import listed, suggestion
 from kserve_core.runtimes.open_inference.values import ModelMetadata, TensorSpec
 
@@ -112,6 +112,7 @@ _HIDDEN = (
     "expect ends like this as well."
 )
 _TOO_LONG = "Send less text, or ask for fewer tokens: the model takes no more at once."
+_MODEL_SAID = "This is what the model itself answers; its author, or the server's log, knows why."
 _STREAM = "Ask for the answer in pieces: the class's stream methods, or stream_infer() over gRPC (protocol='grpc')."
 
 
@@ -181,6 +182,8 @@ def known_models_hint(model: str | None, known: Sequence[str]) -> str:
     """What to say about the names that would have worked."""
     if not known:
         return hints.MODEL
+    if model in known:
+        return "The server's repository has it, but it is not loaded; load_model() does that where it is allowed."
     return f"{suggestion(model or '', tuple(known))}The server has {listed(tuple(known))}."
 
 
@@ -220,9 +223,8 @@ def _read_grpc(asked: Asked, failure: GrpcFailure) -> KServeError | None:
     said = _clean(tidy(failure.details))
     status = CODES.get(failure.code, (2, 500))[1]
     if failure.code == "UNIMPLEMENTED" and not (_DECOUPLED.search(said) or _NO_VERSIONS.search(said)):
-        # A model's own UNSUPPORTED is this status too.
-        if asked.what == "infer" and asked.dialect.title == "Triton":
-            return InvalidRequestError(f"{failure.code}: {said}", layer="model", server_message=said)
+        if asked.what == "infer" and asked.dialect is TRITON:  # which has the method: it is what the model said
+            return InvalidRequestError(f"{failure.code}: {said}", hint=_MODEL_SAID, layer="model", server_message=said)
         return NotFoundError(
             f"{failure.code}: {said or 'the server has no such method'}", hint=_route_hint(asked), server_message=said
         )
@@ -261,6 +263,10 @@ def _meaning(asked: Asked, status: int, said: str, message: str) -> KServeError 
         return _refused(asked, status, said, message)
     if status == 406:
         return NotFoundError(message, hint=_route_hint(asked))
+    if asked.what == "infer" and status in {404, 409, 501}:
+        return InvalidRequestError(message, hint=_MODEL_SAID, layer="model")
+    if asked.what == "infer" and status == 503:
+        return ServerError(message, hint=hints.SERVER_FAILED, layer="model")
     if status == 500 and asked.what == "infer":
         hidden = said.lower() in {"", "internal server error"}
         return ServerError(message, hint=_HIDDEN if hidden else hints.SERVER_FAILED, layer="model")

@@ -15,7 +15,7 @@ from kserve_core.runtimes.open_inference.bodies import Binary
 from kserve_core.runtimes.open_inference.dialects import Dialect
 from kserve_core.runtimes.open_inference.errors import Asked, What, explain_grpc
 from kserve_core.runtimes.open_inference.metadata import shape_of
-from kserve_core.runtimes.open_inference.parameters import fill_grpc_parameters
+from kserve_core.runtimes.open_inference.parameters import check_tensors, fill_grpc_parameters
 from kserve_core.runtimes.open_inference.values import (
     InferRequest,
     InferResult,
@@ -211,6 +211,7 @@ def infer_message(request: InferRequest, dialect: Dialect) -> Any:
     Raises:
         ConfigurationError: If a parameter would not reach the server.
     """
+    check_tensors(request, dialect)
     message = messages.inference.ModelInferRequest(
         model_name=request.model, model_version=request.version or "", id=request.id or uuid.uuid4().hex
     )

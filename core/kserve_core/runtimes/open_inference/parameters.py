@@ -1,4 +1,4 @@
-"""Request parameters: what of them reaches a model on which server."""
+"""What of a request reaches a model on which server: its tensors' datatypes and its parameters."""
 
 from __future__ import annotations
 
@@ -13,6 +13,23 @@ from kserve_core.runtimes.open_inference.values import InferRequest
 
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
+
+
+def check_tensors(request: InferRequest, dialect: Dialect) -> None:
+    """Refuses tensors that cannot be told apart, or that the server has no datatype for.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    names = set()
+    for tensor in request.inputs:
+        if tensor.name in names:
+            msg = f"Two inputs are named {tensor.name!r}."
+            raise ConfigurationError(msg)
+        names.add(tensor.name)
+        if tensor.datatype == "BF16" and not dialect.bfloat:
+            msg = f"The input {tensor.name!r} is BF16, which {dialect.title} does not know."
+            raise UnsupportedParameterError(msg, hint="Send it as FP32, or as the model declares it.")
 
 
 def rest_parameters(request: InferRequest, dialect: Dialect) -> InferRequest:
