@@ -241,7 +241,7 @@ class _Choice:
                 text = self._deltas.feed(text)
             except ValueError as error:
                 hint = "The model sends new text only: leave cumulative out."
-                raise unexpected("a piece of a text", str(error), hint=hint) from None
+                raise unexpected(_WHAT, str(error), hint=hint) from None
         text = self._cutter.feed(self._echo.feed(text))
         if reason is not None and self._cutter.matched is None:
             text += self._rest()

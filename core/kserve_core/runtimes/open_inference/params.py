@@ -320,9 +320,13 @@ def _ask(model: TextModel, sent: Beside, *, streaming: bool, include_usage: bool
     declared = model.metadata.input
     wishes: dict[str, bool] = {STREAM: streaming, EXCLUDE_PROMPT: True}
     for name, output in _VLLM_OUTPUTS.items():
-        if declared(name) is not None and (include_usage or output == "finish_reason"):
+        if not include_usage and output != "finish_reason":
+            continue
+        if declared(name) is not None:
             wishes[name] = True
-            sent.outputs.append(output)
+        elif model.metadata.output(output) is None:
+            continue
+        sent.outputs.append(output)
     for name, value in wishes.items():
         spec = declared(name)
         if spec is not None and spec.datatype == "BOOL" and name not in sent.inputs:
