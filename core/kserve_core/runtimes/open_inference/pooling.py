@@ -46,7 +46,8 @@ def pool(states: NDArray[Any], mask: NDArray[Any] | None, how: Pooling) -> NDArr
         return sums / weights.sum(axis=1, keepdims=True).clip(min=1)  # type: ignore[no-any-return]
     real = mask != 0
     place = real.argmax(axis=1) if how == "cls" else real.shape[1] - 1 - real[:, ::-1].argmax(axis=1)
-    return states[np.arange(len(states)), place] * real.any(axis=1)[:, None]
+    picked: NDArray[Any] = np.where(real.any(axis=1)[:, None], states[np.arange(len(states)), place], 0)
+    return picked
 
 
 def normalized(vectors: NDArray[Any]) -> NDArray[Any]:
@@ -56,7 +57,7 @@ def normalized(vectors: NDArray[Any]) -> NDArray[Any]:
     scale = np.abs(vectors).max(axis=1, keepdims=True)  # first, so that no square leaves the range
     vectors = vectors / np.where(scale == 0, 1, scale)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths == 0, 1, lengths)  # type: ignore[no-any-return]
+    return vectors / np.where(lengths == 0, 1, lengths)
 
 
 def read_vectors(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from kserve_core._json import unexpected
 from kserve_core.batching import rerank_all
@@ -92,7 +93,8 @@ class TensorReranking(TensorTasks):
     ) -> AnyCall[Ranking]:
         output = scores_output(metadata, self.options.output_name)
         count = len(documents)
-        extra_inputs, parameters = {}, dict(request.extra_body)
+        extra_inputs: dict[str, Any] = {}
+        parameters = dict(request.extra_body)
         if isinstance(inputs, TokenInputs):
             queries = [request.query] * count
             tokens = self._tokens(inputs, queries, pairs=documents, truncate=request.truncate, what="document")
