@@ -135,7 +135,7 @@ def _json_list(found: list[Any]) -> types.ResponseOutput:
         name="output",
         datatype="BYTES",
         shape=[len(found), 1],
-        data=[json.dumps(one) for one in found],
+        data=[json.dumps(one).encode() for one in found],
         parameters=types.Parameters(content_type="hg_jsonlist"),
     )
 
