@@ -177,6 +177,7 @@ class _Pieces:
         self.own_usage: Usage | None = None
         self.model: str | None = None
         self.id: str | None = None
+        self._generated: list[str] = []
         self._first: dict[str, Any] | None = None
         self._last: dict[str, Any] | None = None
 
@@ -200,6 +201,7 @@ class _Pieces:
         self.model = self.model or piece.model
         self.id = self.id or piece.id
         if piece.raw is not None:
+            self._generated.append(piece.raw.get("generated_text") or "")
             self._first = self._first or piece.raw
             self._last = piece.raw
 
@@ -207,7 +209,7 @@ class _Pieces:
         """The answer's events as one answer."""
         first, last = self._first or {}, self._last or {}
         if "generated_text" in first:  # Caikit's events: the counters of the last stand beside the text
-            found = {**first, **last, "generated_text": "".join(self.text), **(last.get("details") or {})}
+            found = {**first, **last, "generated_text": "".join(self._generated), **(last.get("details") or {})}
             found.pop("details", None)
             return {**found, **{name: self.extra[name] for name in ("tokens", "input_tokens") if name in self.extra}}
         if "choices" not in first:
