@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import orjson
+
 from kserve_core import hints
 from kserve_core.calls import ErrorReader, GrpcErrorReader, GrpcFailure, Response
 from kserve_core.error_bodies import read_error_body, tidy
@@ -28,6 +30,7 @@ from kserve_core.errors import (
     RequestTooLargeError,
     ServerError,
 )
+from kserve_core.failures import error_from_response
 from kserve_core.grpc_failures import CODES
 from kserve_core.runtimes.open_inference.dialects import TRITON, Dialect
 from kserve_core.runtimes.open_inference.naming import listed, suggestion
@@ -103,15 +106,21 @@ _NO_RAW = re.compile(r"received byte inputs|binary (data|tensor)s? .{0,40}not (s
 _RESTRICTED = re.compile(r"\brestricted\b", re.IGNORECASE)
 _LOADING_OFF = re.compile(r"explicit model load ?/ ?unload is not allowed", re.IGNORECASE)
 _BAD_KEY = re.compile(r"unauthori[sz]ed|(invalid|missing|wrong) (api[ _-]?key|authorization)", re.IGNORECASE)
-_TRACEBACK = re.compile(r"^Traceback \(most recent call last\)", re.MULTILINE)
-_EXCEPTION = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(:|$)")
+_NO_ROUTE = frozenset({"not found", "method not allowed"})
+_TRACEBACK = re.compile(r"^[ +|]*(Exception Group )?Traceback \(most recent call last\)", re.MULTILINE)
+_EXCEPTION = re.compile(
+    r"^[ |]*(?P<name>[A-Za-z_]\w*(\.\w+)+|[A-Z]\w*(Error|Exception|Exit|Interrupt))(: (?P<said>.*))?$", re.MULTILINE
+)
 _REQUEST_ID = re.compile(r"^\[request id: [^\]]{0,200}\] ?")
 
 _HIDDEN = (
     "The server hides what its model says; its log tells. An input's name, datatype or shape that the model does not "
     "expect ends like this as well."
 )
-_TOO_LONG = "Send less text, or ask for fewer tokens: the model takes no more at once."
+_TOO_LONG = (
+    "Send less text, or ask for fewer tokens: the model takes no more at once. Embedding and reranking classes cut texts "
+    "when `truncate` is set."
+)
 _MODEL_SAID = "This is what the model itself answers; its author, or the server's log, knows why."
 _STREAM = "Ask for the answer in pieces: the class's stream methods, or stream_infer() over gRPC (protocol='grpc')."
 
@@ -207,12 +216,12 @@ def _read_http(asked: Asked, response: Response) -> KServeError | None:
         who = "The server" if asked.model is None else f"The model {asked.model!r}"
         return NotReadyError(f"{who} is not ready.", hint=_loading_hint(asked), layer="model")
     if body.kind == "text" and status >= 500:
-        return _traceback(response)
+        return _uncaught(asked, response)
     if body.kind != "json":
         return None
-    if status in {404, 405} and isinstance(body.value, dict) and set(body.value) == {"detail"}:
-        return NotFoundError(f"HTTP {status}: {body.message}", hint=_route_hint(asked))
     said = _clean(body.message)
+    if status in {404, 405} and said.lower() in _NO_ROUTE:
+        return NotFoundError(f"HTTP {status}: {said}", hint=_route_hint(asked))
     error = _meaning(asked, status, said, f"HTTP {status}: {said}")
     if error is not None:
         error.server_message = error.server_message or said
@@ -255,11 +264,13 @@ def _meaning(asked: Asked, status: int, said: str, message: str) -> KServeError 
         limit = match["limit"]
         hint = f"The model takes at most {limit} rows in one request." if limit else hints.TOO_LARGE
         return RequestTooLargeError(message, hint=hint, layer="model")
-    if asked.what in {"infer", "stream"} and status in {400, 422, 500} and _OVERFLOW.search(said):
+    if asked.what in {"infer", "stream"} and status in {400, 422, 500} and _overflows(said):
         return ContextOverflowError(message, hint=_TOO_LONG, layer="model")
     if status == 500 and _NOT_PARSED.search(said):
         return InvalidRequestError(message, hint=declared_hint(asked.declared) or "The request was not understood.")
     if status == 412 or (status in {400, 422} and asked.what in {"infer", "stream"}):
+        if isinstance(_general(status, said), RequestTooLargeError):
+            return None
         return _refused(asked, status, said, message)
     if status == 406:
         return NotFoundError(message, hint=_route_hint(asked))
@@ -269,7 +280,8 @@ def _meaning(asked: Asked, status: int, said: str, message: str) -> KServeError 
         return ServerError(message, hint=hints.SERVER_FAILED, layer="model")
     if status == 500 and asked.what == "infer":
         hidden = said.lower() in {"", "internal server error"}
-        return ServerError(message, hint=_HIDDEN if hidden else hints.SERVER_FAILED, layer="model")
+        said_why = " ".join(filter(None, (hints.SERVER_FAILED, declared_hint(asked.declared))))
+        return ServerError(message, hint=_HIDDEN if hidden else said_why, layer="model")
     return None
 
 
@@ -312,23 +324,40 @@ def _refused(asked: Asked, status: int, said: str, message: str) -> KServeError:
     return InvalidRequestError(message, hint=hint, layer="model" if status == 400 else "runtime")
 
 
-def _traceback(response: Response) -> KServeError | None:
+def _uncaught(asked: Asked, response: Response) -> KServeError | None:
     """The error for an exception nobody caught: its traceback repeats what the model was given, so little is kept."""
-    text = response.body[-16384:].decode("utf-8", "replace").strip()
-    if not _TRACEBACK.search(response.body[:65536].decode("utf-8", "replace")):
-        if text.lower() != "internal server error":
+    status = response.status
+    text = response.body.decode("utf-8", "replace")
+    if not _TRACEBACK.search(text):
+        if text.strip().lower() != "internal server error":
             return None
-        return ServerError(f"HTTP {response.status}: {text}", hint=_HIDDEN, layer="model")
-    names = [match["name"] for line in text.splitlines() if line and (match := _EXCEPTION.match(line))]
-    name = names[-1][:100] if names else "an exception"
-    said = f"the model raised {name}"
-    return ServerError(
-        f"HTTP {response.status}: {said}.",
-        hint=_HIDDEN,
-        layer="model",
-        server_message=said,
-        response=ErrorResponse(response.status, {}, said.encode()),
-    )
+        return ServerError(f"HTTP {status}: {text.strip()}", hint=_HIDDEN, layer="model")
+    raised = [(match["name"][:100], match["said"] or "") for match in _EXCEPTION.finditer(text)]
+    names = [name for name, told in raised if not told.startswith("Caught handled exception")]
+    name = names[-1] if names else "its kind is not told"
+    said = f"an exception was not caught ({name})"
+    error: KServeError
+    if asked.model is not None and any(name.endswith("ModelNotFound") for name in names):
+        error = model_not_found(asked.model, asked.known, status=status)
+    elif any(name.endswith("ModelNotReady") for name in names):
+        error = NotReadyError(f"HTTP {status}: {said}.", hint=_loading_hint(asked), layer="model")
+    elif any(_overflows(told) for _, told in raised):
+        error = ContextOverflowError(f"HTTP {status}: the text is too long ({name}).", hint=_TOO_LONG, layer="model")
+    else:
+        error = ServerError(f"HTTP {status}: {said}.", hint=_HIDDEN, layer="model")
+    error.server_message = said
+    error.response = ErrorResponse(status, {}, said.encode())
+    return error
+
+
+def _overflows(said: str) -> bool:
+    return _OVERFLOW.search(said) is not None or isinstance(_general(400, said), ContextOverflowError)
+
+
+def _general(status: int, said: str) -> KServeError | None:
+    """What the rules for any server make of the words."""
+    body = orjson.dumps({"error": said})
+    return error_from_response(Response(status, {"content-type": "application/json"}, body))
 
 
 def _clean(said: str) -> str:
@@ -345,17 +374,16 @@ def _loading_hint(asked: Asked) -> str:
 
 def _route_hint(asked: Asked) -> str:
     words: dict[Any, str] = {
-        "metadata": "models' metadata",
-        "config": "models' configuration",
-        "ready": "a readiness check",
-        "repository": "a list of models",
-        "load": "loading and unloading of models",
-        "server": "this information about itself",
-        "stream": "streamed inference",
-        "infer": "inference",
+        "metadata": "tell about a model's tensors",
+        "config": "tell a model's configuration",
+        "ready": "tell whether it is ready",
+        "repository": "list its models",
+        "load": "load and unload models",
+        "server": "tell about itself",
+        "stream": "stream",
+        "infer": "answer such requests",
     }
     what = words[asked.what]
     return (
-        f"{asked.dialect.title} may have no {what} here (ModelMesh, for one, has inference only), or base_url has "
-        "another path than the server's."
+        f"What serves this may not {what} (ModelMesh, for one, only infers), or base_url is of another path or server."
     )
