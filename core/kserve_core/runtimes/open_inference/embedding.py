@@ -46,7 +46,7 @@ class TensorEmbeddings(TensorTasks):
         check_texts("text", texts)
         metadata = self._metadata_of(request.model)
         inputs = text_input(metadata, self.options, self.dialect)
-        output = vectors_output(metadata, self.options.output_name, self.options.pooling)
+        output = self._output(metadata, inputs)
         limit = self._limit(metadata, inputs, output)
         if limit is not None and len(texts) > limit:
             msg = f"The model {metadata.name!r} takes {limit} texts in one request, not {len(texts)}."
@@ -98,18 +98,24 @@ class TensorEmbeddings(TensorTasks):
         """
         metadata = self._metadata_of(model)
         inputs = text_input(metadata, self.options, self.dialect)
-        output = vectors_output(metadata, self.options.output_name, self.options.pooling)
+        output = self._output(metadata, inputs)
         return self._limit(metadata, inputs, output)
 
     def _limit(self, metadata: ModelMetadata, inputs: TextInput | TokenInputs, output: TensorSpec | None) -> int | None:
         limit = server_limit(metadata, self.options.batch_size)
         if isinstance(inputs, TokenInputs):
             return least(limit, inputs.limit(self._tokenizer_for(inputs)))
-        one = inputs.name in HUGGING_FACE_INPUTS or is_hugging_face(metadata)
+        one = _is_hugging_face(metadata, inputs)
         if output is not None and self.options.pooling != "cls":
             # [texts, tokens, length] of a server that makes the tokens: only alone is a text without padding.
             one = one or (len(output.shape) == 3 and output.shape[1] != 1)
         return least(limit, inputs.layout.limit, 1 if one else None)
+
+    def _output(self, metadata: ModelMetadata, inputs: TextInput | TokenInputs) -> TensorSpec | None:
+        """The output with the vectors; that of a Hugging Face model is known by its answer, as its metadata is wrong."""
+        if _is_hugging_face(metadata, inputs):
+            return None
+        return vectors_output(metadata, self.options.output_name, self.options.pooling)
 
     def _dimensions(self, dimensions: int | None, metadata: ModelMetadata) -> dict[str, Any]:
         """The input that has a model shorten its vectors."""
@@ -123,6 +129,10 @@ class TensorEmbeddings(TensorTasks):
             msg = f"The model {metadata.name!r} has no input {_DIMENSIONS!r}, and cannot shorten its vectors."
             raise UnsupportedParameterError(msg, hint="Leave dimensions out.")
         return {_DIMENSIONS: dimensions}
+
+
+def _is_hugging_face(metadata: ModelMetadata, inputs: TextInput | TokenInputs) -> bool:
+    return (isinstance(inputs, TextInput) and inputs.name in HUGGING_FACE_INPUTS) or is_hugging_face(metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kserve_core.errors import ConfigurationError
-from kserve_core.runtimes.open_inference.dialects import Dialect
+from kserve_core.runtimes.open_inference.dialects import MLSERVER, Dialect
 from kserve_core.runtimes.open_inference.layouts import TEXT, Layout, declared, described, text_layout
 from kserve_core.runtimes.open_inference.options import TensorOptions
 from kserve_core.runtimes.open_inference.values import ModelMetadata, TensorSpec
@@ -169,13 +169,17 @@ def text_input(metadata: ModelMetadata, options: TensorOptions, dialect: Dialect
     """The input (or inputs) for single texts.
 
     Raises:
-        ConfigurationError: If the metadata does not tell which it is, or a name is given that the model has not.
+        ConfigurationError: If the metadata does not tell which it is, or a name is given that the model has not. Of
+            MLServer a model without metadata is taken for one of its Hugging Face runtime.
     """
     if options.query_input_name is not None and options.input_name is None:
         msg = "query_input_name is for reranking; the input of single texts is input_name."
         raise ConfigurationError(msg)
     if options.input_name is not None:
         return _named(metadata, options, options.input_name, dialect)
+    if not metadata.inputs and dialect == MLSERVER:
+        # Its Hugging Face runtime tells no inputs before the first request; other models mostly look at no name.
+        return TextInput(HUGGING_FACE_INPUTS[0], text_layout(None, dialect))
     texts = _texts(metadata)
     tokens = token_inputs(metadata, options)
     if tokens is not None and (not texts or options.tokenizer is not None):
@@ -274,6 +278,8 @@ def _named(metadata: ModelMetadata, options: TensorOptions, name: str, dialect: 
 def _text_spec(metadata: ModelMetadata, name: str) -> TensorSpec | None:
     """The named input; None where the server tells of none at all."""
     spec = metadata.input(name)
+    if name in HUGGING_FACE_INPUTS and any(known.name in HUGGING_FACE_INPUTS for known in metadata.inputs):
+        return spec  # that runtime takes either name, and tells of one
     if spec is None and metadata.inputs:
         msg = f"The model {metadata.name!r} has no input {name!r}."
         raise ConfigurationError(msg, hint=f"It has {declared(metadata.inputs)}.")

@@ -191,6 +191,9 @@ def _json_vectors(
         raise unexpected(_WHAT, problem, hint=hint)
     vectors = []
     for text in texts[:count]:
+        if not text.lstrip().startswith("["):
+            problem = f"the output {tensor.name!r} holds text, and not numbers as JSON"
+            raise unexpected(_WHAT, problem, hint="Is this a model for embeddings? Else name another output_name.")
         value = decode(text, _WHAT)
         try:
             array = np.array(value, dtype=np.float64)

@@ -316,8 +316,11 @@ class TestLimits:
 
 def test_hugging_face_results_are_pooled():
     """MLServer's runtime answers one JSON text a request: the states of the text's tokens."""
+    answer = out("output", ["[[1,2],[3,4]]"], "BYTES")
     runtime = Fake(model(spec("args", "BYTES", -1)))
-    assert embed(runtime, "a", outputs=out("output", ["[[1,2],[3,4]]"], "BYTES")) == [[2.0, 3.0]]
+    assert embed(runtime, "a", outputs=answer) == [[2.0, 3.0]]
+    wrong = model(spec("array_inputs", "BYTES", -1), outputs=(spec("output", "FP64", -1, -1),))
+    assert embed(Fake(wrong, input_name="args", pooling="cls"), "a", outputs=answer) == [[1.0, 2.0]]
 
 
 def test_token_counts_are_made_here():

@@ -83,6 +83,10 @@ class TestText:
             chosen(model())
         assert "input_name" in raised.value.hint
 
+    def test_of_mlserver_a_model_without_metadata_is_a_hugging_face_one(self):
+        assert chosen(model(), MLSERVER).tensor(["a"]).name == "args"
+        assert chosen(model(), MLSERVER, input_name="x").name == "x"
+
     def test_a_model_of_numbers_takes_no_text(self):
         with pytest.raises(ConfigurationError, match="not clear which input"):
             chosen(model(spec("x", "FP32", -1, 4)))

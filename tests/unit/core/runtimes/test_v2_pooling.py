@@ -192,6 +192,11 @@ class TestJson:
         with pytest.raises(BadResponseError):
             read_vectors(self.elements(value), count=1)
 
+    def test_a_generated_text_is_not_shown(self):
+        with pytest.raises(BadResponseError, match="holds text") as raised:
+            read_vectors(Tensor("text_output", "BYTES", (1,), None, ["secret"]), count=1)
+        assert "secret" not in str(raised.value) + raised.value.server_message
+
     def test_what_is_no_json_is_an_error(self):
         with pytest.raises(BadResponseError):
             read_vectors(Tensor("output", "BYTES", (1,), None, ["[1, NaN"]), count=1)
