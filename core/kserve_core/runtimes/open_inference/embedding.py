@@ -112,7 +112,7 @@ class TensorEmbeddings(TensorTasks):
         return least(limit, inputs.layout.limit, 1 if one else None)
 
     def _output(self, metadata: ModelMetadata, inputs: TextInput | TokenInputs) -> TensorSpec | None:
-        """The output with the vectors; that of a Hugging Face model is known by its answer, as its metadata is wrong."""
+        """The output with the vectors; None for Hugging Face models, whose metadata about it is wrong."""
         if _is_hugging_face(metadata, inputs):
             return None
         return vectors_output(metadata, self.options.output_name, self.options.pooling)
