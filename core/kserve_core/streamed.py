@@ -60,7 +60,8 @@ def streamed_exchange(runtime: Any, request: ChatRequest | TextRequest) -> Strea
     request = replace(request, include_usage=True)
     make = runtime.stream_chat if isinstance(request, ChatRequest) else runtime.stream_generate
     exchange: Any = make(request)
-    return _flow(exchange) if isinstance(exchange, Generator) else _together(exchange)
+    carried: StreamExchange[Any] = _flow(exchange) if isinstance(exchange, Generator) else _together(exchange)
+    return carried
 
 
 def _flow(flow: Any) -> Any:

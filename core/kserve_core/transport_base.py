@@ -135,7 +135,7 @@ class BaseTransport(ABC, Generic[P, L]):
         """What makes the call to ask whether the model is ready; None where sending it again costs no more."""
         call = sending.call
         if call.probe is not None:
-            return lambda: call.probe  # type: ignore[no-any-return]
+            return lambda: call.probe
         return self._probe_maker if sending.is_costly else None
 
     def _ask(self, probe: ProbeMaker | None, action: Probe) -> bool:
