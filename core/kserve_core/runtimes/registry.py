@@ -38,6 +38,10 @@ RUNTIMES: dict[str, RuntimeEntry] = {
         RuntimeEntry("vllm", "vLLM", "kserve_core.runtimes.vllm:VLLMRuntime"),
         RuntimeEntry("caikit", "Caikit", "kserve_core.runtimes.caikit:CaikitRuntime"),
         RuntimeEntry("tgis", "TGIS", "kserve_core.runtimes.tgis:TGISRuntime"),
+        RuntimeEntry("triton", "Triton", "kserve_core.runtimes.triton:TritonRuntime"),
+        RuntimeEntry("mlserver", "MLServer", "kserve_core.runtimes.mlserver:MLServerRuntime"),
+        RuntimeEntry("openvino", "OpenVINO Model Server", "kserve_core.runtimes.openvino:OpenVINORuntime"),
+        RuntimeEntry("kserve", "KServe", "kserve_core.runtimes.kserve:KServeRuntime"),
     )
 }
 

@@ -35,20 +35,20 @@ def check_outputs(outputs: Sequence[str], described: ModelMetadata, dialect: Dia
     Raises:
         ConfigurationError: If one is no name, or the model is known to lack it.
     """
-    if isinstance(outputs, str):
-        outputs = (outputs,)
+    wanted: tuple[Any, ...] = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     names = [spec.name for spec in described.outputs]
-    for name in outputs:
+    for name in wanted:
         if not isinstance(name, str) or not name:
             msg = f"An output's name must be text, not {name!r}."
             raise ConfigurationError(msg)
         if dialect.strict_inputs and names and name not in names:
             msg = f"The model {described.name!r} has no output {name!r}."
             raise ConfigurationError(msg, hint=f"{suggestion(name, names)}It has {listed(names)}.")
-    return tuple(outputs)
+    return wanted
 
 
 def _named(inputs: Any) -> dict[str, Any]:
+    pairs: list[tuple[Any, Any]]
     if isinstance(inputs, Mapping):
         pairs = list(inputs.items())
     elif isinstance(inputs, Sequence) and all(isinstance(item, Tensor) for item in inputs):

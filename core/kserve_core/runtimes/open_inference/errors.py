@@ -118,8 +118,8 @@ _HIDDEN = (
     "expect ends like this as well."
 )
 _TOO_LONG = (
-    "Send less text, or ask for fewer tokens: the model takes no more at once. Embedding and reranking classes cut texts "
-    "when `truncate` is set."
+    "Send less text, or ask for fewer tokens: the model takes no more at once. Embedding and reranking classes cut "
+    "texts when `truncate` is set."
 )
 _MODEL_SAID = "This is what the model itself answers; its author, or the server's log, knows why."
 _STREAM = "Ask for the answer in pieces: the class's stream methods, or stream_infer() over gRPC (protocol='grpc')."

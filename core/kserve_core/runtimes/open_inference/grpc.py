@@ -24,7 +24,7 @@ from kserve_core.runtimes.open_inference.values import (
     ServerMetadata,
     TensorSpec,
 )
-from kserve_core.tensors import tensor_from_grpc
+from kserve_core.tensors import Tensor, tensor_from_grpc
 
 T = TypeVar("T")
 
@@ -236,7 +236,7 @@ def read_infer_message(message: Any) -> InferResult:
     raw = message.raw_output_contents
     if raw and len(raw) != len(message.outputs):
         raise unexpected(_WHAT, f"it has {len(raw)} raw tensors for {len(message.outputs)} outputs")
-    outputs = {}
+    outputs: dict[str, Tensor] = {}
     for index, output in enumerate(message.outputs):
         tensor = tensor_from_grpc(output, raw[index] if raw else None)
         outputs.setdefault(tensor.name, tensor)

@@ -1,0 +1,363 @@
+"""What is known about a server's models, and how requests to them are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, TypeVar
+
+from kserve_core.calls import AnyCall, AnyStreamCall, Flow
+from kserve_core.errors import (
+    ConfigurationError,
+    KServeError,
+    ModelNotFoundError,
+    NotFoundError,
+    PermissionDeniedError,
+    ResponseError,
+    UnsupportedParameterError,
+)
+from kserve_core.runtimes.open_inference.bodies import Binary
+from kserve_core.runtimes.open_inference.dialects import OPENVINO, PLAIN, Dialect
+from kserve_core.runtimes.open_inference.errors import (
+    is_missing_route,
+    known_models_hint,
+    needs_raw,
+    refuses_raw,
+)
+from kserve_core.runtimes.open_inference.metadata import is_ready, with_config
+from kserve_core.runtimes.open_inference.naming import checked_model, checked_version, listed
+from kserve_core.runtimes.open_inference.options import TensorOptions
+from kserve_core.runtimes.open_inference.rest import Rest
+from kserve_core.runtimes.open_inference.results import results_decoder
+from kserve_core.runtimes.open_inference.values import (
+    InferRequest,
+    InferResult,
+    ModelMetadata,
+    RepositoryModel,
+)
+from kserve_core.runtimes.open_inference.wire import Wire
+
+T = TypeVar("T")
+
+_OPTIONS = frozenset(option.name for option in fields(TensorOptions))
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """What a model's answers have shown; None where nothing has."""
+
+    send: bool | None = None
+    ask: bool | None = None
+
+
+class Foundation:
+    """A server's models as far as they are known, and requests to them; see `base.OpenInferenceRuntime`."""
+
+    name: str = "Open Inference Protocol"
+    dialect: ClassVar[Dialect] = PLAIN
+
+    def __init__(
+        self,
+        *,
+        base_path: str = "",
+        model: str | None = None,
+        protocol: Literal["rest", "grpc"] = "rest",
+        model_version: str | int | None = None,
+        options: TensorOptions | None = None,
+        dialect: Dialect | None = None,
+        **choices: Any,
+    ) -> None:
+        if protocol not in {"rest", "grpc"}:
+            msg = f"protocol must be 'rest' or 'grpc', not {protocol!r}."
+            raise ConfigurationError(msg)
+        if dialect is not None:
+            self.dialect = dialect  # type: ignore[misc]
+            self.name = dialect.title
+        self.model = None if model is None else checked_model(model)
+        self.protocol = protocol
+        self.model_version = checked_version(model_version, self.dialect)
+        self.options = _options(options, choices, type(self).__name__)
+        self._base_path = base_path
+        self._rest = Rest(base_path, self.dialect)
+        self._known: tuple[RepositoryModel, ...] = ()
+        self._described: Mapping[tuple[str, str | None], ModelMetadata] = {}
+        self._learnt: Mapping[str, _Learnt] = {}
+        self._found = False  # whether `model` is what the server said and not what the user gave
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(protocol={self.protocol!r}, api={self._rest.paths.api!r}, model={self.model!r}, "
+            f"model_version={self.model_version!r})"
+        )
+
+    @property
+    def wire(self) -> Wire:
+        """What makes the calls. gRPC and its messages are imported when first used."""
+        if self.protocol == "rest":
+            return self._rest
+        from kserve_core.runtimes.open_inference.grpc import Grpc
+
+        return Grpc(self._base_path, self.dialect)
+
+    # --- inference ----------------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        inputs: Sequence[Any],
+        *,
+        model: str,
+        outputs: Sequence[str] = (),
+        version: str | int | None = None,
+        id: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> InferRequest:
+        """A request to a model, with the runtime's own version and parameters where none are given.
+
+        Raises:
+            ConfigurationError: If the server can have no such version.
+        """
+        chosen = self.model_version if version is None else checked_version(version, self.dialect)
+        return InferRequest(
+            inputs=inputs,
+            outputs=outputs,
+            model=model,
+            version=chosen,
+            id=id,
+            parameters={**self.options.parameters, **(parameters or {})},
+            headers=headers or {},
+        )
+
+    def infer(self, request: InferRequest) -> Flow[InferResult]:
+        """Tensors for one answer. How the model takes raw tensors over REST is learnt where the server refuses it.
+
+        Raises:
+            KServeError: What went wrong.
+        """
+        call = self.infer_call(request, _same)
+        try:
+            return (yield from self.send(call, request.model))
+        except ResponseError as error:
+            if not self._learn(request.model, error, call):
+                raise
+        return (yield from self.send(self.infer_call(request, _same), request.model))
+
+    def infer_call(self, request: InferRequest, read: Callable[[InferResult], T]) -> AnyCall[T]:
+        """The call for tensors with one answer, as far as it is known how to send it.
+
+        Args:
+            request: The tensors.
+            read: Turns the answer into the result.
+
+        Raises:
+            ConfigurationError: If a tensor or a parameter has no form that the server takes.
+        """
+        learnt = self._learnt.get(request.model, _Learnt())
+        ways = Binary(
+            self.dialect.binary_input if learnt.send is None else learnt.send,
+            self.dialect.binary_output if learnt.ask is None else learnt.ask,
+        )
+        return self.wire.infer(
+            request,
+            read=read,
+            known=self.known_names(),
+            declared=self.known_model(request.model, request.version),
+            binary=ways,
+        )
+
+    def stream_infer_call(self, request: InferRequest, decoder: Callable[[], Any]) -> AnyStreamCall[Any]:
+        """The call for tensors with an answer in pieces; `decoder` is called once for every run of it.
+
+        Raises:
+            UnsupportedParameterError: If the server does not stream tensors over this protocol.
+        """
+        declared = self.known_model(request.model, request.version)
+        return self.wire.stream_infer(request, decoder=decoder, known=self.known_names(), declared=declared)
+
+    def stream_results(self, request: InferRequest, make: Callable[[InferResult], T]) -> AnyStreamCall[T]:
+        """The call for tensors with any number of answers, each given out as it comes.
+
+        Args:
+            request: The tensors.
+            make: Turns an answer into what is given out.
+
+        Raises:
+            UnsupportedParameterError: If the server does not stream tensors over this protocol.
+        """
+        return self.stream_infer_call(request, results_decoder(request, make, self.dialect, self.protocol))
+
+    def _learn(self, model: str, error: ResponseError, call: AnyCall[Any]) -> bool:
+        """Whether the error says how to send the request instead."""
+        if self.protocol != "rest":
+            return False
+        learnt = self._learnt.get(model, _Learnt())
+        headers = getattr(call, "headers", {})
+        if "inference-header-content-length" in headers and learnt.send is None and refuses_raw(error):
+            learnt = replace(learnt, send=False)
+        elif needs_raw(error) and learnt.ask is None and not self.dialect.binary_output:
+            learnt = replace(learnt, ask=True)
+        else:
+            return False
+        self._learnt = {**self._learnt, model: learnt}
+        return True
+
+    # --- models -------------------------------------------------------------------------------------------------
+
+    def resolve_model(self, model: str | None = None) -> Flow[str]:
+        """The model to ask: the given one, the runtime's, or the only one the server has.
+
+        Raises:
+            ModelNotFoundError: If the server has none.
+            ConfigurationError: If it has several, or does not tell.
+        """
+        return (yield from self._name_of(model))
+
+    def _name_of(self, model: str | None) -> Flow[str]:
+        """The same; subclasses find out more when they resolve a model, and must not here."""
+        name = model or self.model
+        if name:
+            return checked_model(name)
+        try:
+            models = yield from self.repository_index()
+        except ModelNotFoundError:
+            raise
+        except (NotFoundError, PermissionDeniedError, UnsupportedParameterError) as error:
+            msg = f"{self.dialect.title} does not list its models here, so `model` has to be given."
+            raise ConfigurationError(msg, hint="Give the model's name as model=....") from error
+        self.model, self._found = _pick(models), True
+        return self.model
+
+    def describe_model(self, model: str | None = None, version: str | int | None = None) -> Flow[ModelMetadata]:
+        """What a model takes and gives, asked of the server once.
+
+        A server (or a proxy) without metadata gives a description without inputs and outputs.
+
+        Args:
+            model: The model; the runtime's, or the only one served, if not given.
+            version: Its version; the runtime's if not given.
+
+        Raises:
+            ModelNotFoundError: If there is no such model.
+        """
+        name = yield from self._name_of(model)
+        chosen = self.model_version if version is None else checked_version(version, self.dialect)
+        found = self.known_model(name, chosen)
+        if found is not None:
+            return found
+        wire = self.wire
+        try:
+            described: ModelMetadata = yield from self.send(
+                wire.model_metadata(name, chosen, known=self.known_names()), name
+            )
+        except KServeError as error:
+            if not (is_missing_route(error) or isinstance(error, PermissionDeniedError)):
+                raise
+            described = ModelMetadata(name)
+        if self.dialect.model_config:
+            with suppress(NotFoundError, PermissionDeniedError):  # an older server, or one that guards this
+                described = with_config(described, (yield wire.model_config(name, chosen)))
+        self._described = {**self._described, (name, chosen): described}
+        return described
+
+    def known_model(self, model: str | None = None, version: str | None = None) -> ModelMetadata | None:
+        """A model's description if it has been asked for before, else None."""
+        name = model or self.model
+        return None if name is None else self._described.get((name, version or self.model_version))
+
+    def known_names(self) -> tuple[str, ...]:
+        """The names of the models the server is known to have."""
+        return tuple(dict.fromkeys(model.name for model in self._known))
+
+    def send(self, call: AnyCall[T], model: str | None) -> Flow[T]:
+        """Runs a call; if the model turns out not to be there, asks which ones are, once.
+
+        Raises:
+            KServeError: What went wrong.
+        """
+        try:
+            result: T = yield call
+        except ModelNotFoundError as error:
+            yield from self._help(error, model)
+            raise
+        return result
+
+    def _help(self, error: ModelNotFoundError, model: str | None) -> Flow[None]:
+        """Adds the names of the models there are to an error."""
+        if model == self.model and self._found:
+            self.model = None  # another model is there by now: look again next time
+            self._known = ()
+        if model is not None:
+            self._described = {key: value for key, value in self._described.items() if key[0] != model}
+        if not self._known:
+            try:
+                yield from self.repository_index()
+            except (ResponseError, UnsupportedParameterError):
+                return
+        names = self.known_names()
+        if model not in names or "version" not in error.message:
+            error.hint = known_models_hint(model, names)
+        elif versions := [entry.version for entry in self._known if entry.name == model and entry.version]:
+            error.hint = f"It has the versions {listed(versions)}."
+
+    def repository_index(self) -> Flow[list[RepositoryModel]]:
+        """The models the server has with the states of their versions; asked anew every time.
+
+        Raises:
+            UnsupportedParameterError: If the server cannot list them over this protocol.
+            NotFoundError: If it does not.
+        """
+        wire, dialect = self.wire, self.dialect
+        models: list[RepositoryModel]
+        if dialect.model_list or (dialect is OPENVINO and self.protocol == "grpc"):
+            models = yield wire.model_list()
+        elif dialect.repository_index or dialect is OPENVINO or self.protocol == "grpc":
+            models = yield wire.repository_index()
+        else:
+            models = yield from self._any_list(wire)
+        self._known = tuple(models)
+        return models
+
+    def _any_list(self, wire: Wire) -> Flow[list[RepositoryModel]]:
+        """Of a server of which nothing is known, whatever list it has."""
+        models: list[RepositoryModel]
+        try:
+            models = yield wire.repository_index()
+        except NotFoundError as error:
+            try:
+                models = yield wire.model_list()
+            except NotFoundError:
+                raise error from None
+        return models
+
+
+def _same(result: InferResult) -> InferResult:
+    return result
+
+
+def _options(options: TensorOptions | None, choices: Mapping[str, Any], owner: str) -> TensorOptions:
+    unknown = [name for name in choices if name not in _OPTIONS]
+    if unknown:
+        msg = f"{owner} has no argument {unknown[0]!r}."
+        raise ConfigurationError(msg, hint=f"Beside its own it has {', '.join(sorted(_OPTIONS))}.")
+    if options is not None and not isinstance(options, TensorOptions):
+        msg = f"options must be TensorOptions, not {type(options).__name__}."
+        raise ConfigurationError(msg)
+    base = options or TensorOptions()
+    return replace(base, **choices) if choices else base
+
+
+def _pick(models: Sequence[RepositoryModel]) -> str:
+    """The model meant where none is named: the only one, or the only one that is ready."""
+    names = list(dict.fromkeys(model.name for model in models))
+    if not names:
+        msg = "The server has no model."
+        raise ModelNotFoundError(msg, hint="It may still be loading.", layer="model")
+    ready = list(dict.fromkeys(model.name for model in models if is_ready(model)))
+    if len(ready) == 1:
+        return ready[0]
+    if len(names) > 1:
+        shown = ready or names
+        msg = f"The server has {len(shown)} models, so `model` has to be given."
+        raise ConfigurationError(msg, hint=f"It has {listed(shown)}.")
+    return names[0]
