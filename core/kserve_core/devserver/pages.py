@@ -55,6 +55,8 @@ _FORBIDDEN = "Forbidden (user=system:serviceaccount:demo:default, verb=get, reso
 PAGES: dict[str, Page] = {
     "router-page": Page(503, _HTML, _ROUTER),
     "not-ready": Page(400, _JSON, '{"error":"Model m is not ready yet."}'),
+    "model-unavailable": Page(404, _TEXT, '{"error":"Request for unknown model: \'m\' has no available versions"}'),
+    "restricted": Page(403, _TEXT, '{"error":"This API is restricted, expecting header \'authorization\'"}'),
     "oauth-sign-in": Page(403, _HTML, _SIGN_IN),
     "kube-rbac-unauthorized": Page(401, _TEXT, "Unauthorized\n"),
     "kube-rbac-forbidden": Page(403, _TEXT, _FORBIDDEN),
