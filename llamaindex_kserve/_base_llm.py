@@ -45,8 +45,7 @@ class _Asked:
     runtime: Any
     answer: Answer
     names_model: bool
-    exchange: Any = None
-    """What streams the answer; None for a whole one."""
+    exchange: Any = None  # what streams the answer; None for a whole one
 
 
 class KServeLLM(ConnectionMixin, StructuredOutputMixin):
