@@ -14,7 +14,7 @@ from kserve_core._json import decode_object, encode, unexpected
 from kserve_core.batching import add_usage, rerank_all
 from kserve_core.calls import AnyCall, Call, ErrorReader, Exchange, Flow, Parallel, Response, StreamCall
 from kserve_core.capabilities import ChatRequest, EmbeddingRequest, RerankRequest, TextRequest
-from kserve_core.errors import ConfigurationError, KServeError, NotFoundError, UnsupportedParameterError
+from kserve_core.errors import ConfigurationError, KServeError, NotFoundError, ServerError, UnsupportedParameterError
 from kserve_core.runtimes.open_inference.base import OpenInferenceRuntime
 from kserve_core.runtimes.open_inference.dialects import OPENVINO
 from kserve_core.runtimes.openvino.errors import Task, explain, model_not_found
@@ -303,14 +303,15 @@ class OpenVINOGenerative(VLLMRuntime):
     def health(self) -> Flow[bool]:
         """Whether the model, or without one the server, can answer.
 
-        Where the Open Inference Protocol is not routed, listing the models stands in for it.
+        Where the Open Inference Protocol is not routed or knows no graphs, the list of models stands in for it.
         """
-        self._about.model = self.model
         try:
-            return (yield from self._about.health())
+            return bool((yield self.probe()))
         except NotFoundError:
             models = yield from self.models()
             return self.model is None or any(info.id == self.model for info in models)
+        except ServerError:
+            return False
 
     def probe(self) -> AnyCall[bool]:
         """Asks whether the model is there yet."""

@@ -124,7 +124,9 @@ def wire_form(
         return {}
     if task == "completion" or wanted.kind not in {"json_schema", "json_object"}:
         kind = wanted.kind.replace("_", " ")
-        msg = f"OpenVINO Model Server cannot hold {'a completion' if task == 'completion' else 'an answer'} to a {kind}."
+        msg = (
+            f"OpenVINO Model Server cannot hold {'a completion' if task == 'completion' else 'an answer'} to a {kind}."
+        )
         hint = "It holds chat answers to a JSON Schema; else ask for the form in the prompt, and check the answer."
         raise UnsupportedParameterError(msg, hint=hint)
     if wanted.kind == "json_object":  # not among the documented forms, but a schema says the same

@@ -8,7 +8,13 @@ from typing import Any, Literal
 
 from kserve_core.calls import AnyCall, Call, Exchange, Flow, GrpcCall, StreamCall
 from kserve_core.capabilities import ChatRequest, EmbeddingRequest, RerankRequest, TextRequest
-from kserve_core.errors import ConfigurationError, ModelNotFoundError, UnsupportedParameterError
+from kserve_core.errors import (
+    ConfigurationError,
+    ModelNotFoundError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnsupportedParameterError,
+)
 from kserve_core.runtimes.open_inference.dialects import OPENVINO
 from kserve_core.runtimes.open_inference.options import TensorOptions
 from kserve_core.runtimes.open_inference.values import ModelMetadata
@@ -90,6 +96,7 @@ class OpenVINORuntime:
         self.protocol = protocol
         self.api = _api(api, paths, self.tensors)
         self._apis: dict[str, Api] = {}  # by model, as the server told
+        self._unsure: frozenset[str] = frozenset()  # models of which it had not heard
 
     def __repr__(self) -> str:
         return (
@@ -174,17 +181,25 @@ class OpenVINORuntime:
             return name
         name = yield from self.generative.resolve_model(model)
         self.tensors.model = self.tensors.model or self.generative.model
-        if self._api_of(name) is None:
-            self._apis = {**self._apis, name: (yield from self._look(name))}
+        if self._api_of(name) is None or name in self._unsure:
+            yield from self._look(name)
         return name
 
-    def _look(self, name: str) -> Flow[Api]:
+    def _look(self, name: str) -> Flow[None]:
         """A graph has no tensors: its inputs have no datatype of V2's, or it is not found there."""
+        api: Api = "v3"
+        unsure = False
         try:
             metadata = yield from self.tensors.describe_model(name)
+            api = "v2" if _takes_tensors(metadata) else "v3"
         except ModelNotFoundError:
-            return "v3"
-        return "v2" if _takes_tensors(metadata) else "v3"
+            try:
+                models = yield from self.generative.models()
+                unsure = not any(info.id == name for info in models)  # perhaps it is still being loaded
+            except (NotFoundError, PermissionDeniedError):
+                pass
+        self._apis = {**self._apis, name: api}
+        self._unsure = self._unsure | {name} if unsure else self._unsure - {name}
 
     def _api_of(self, model: str | None) -> Api | None:
         return self.api or (None if model is None else self._apis.get(model))
