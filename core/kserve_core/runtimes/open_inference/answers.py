@@ -212,7 +212,8 @@ class TextPieces:
     def _first(self, piece: GenerationChunk) -> GenerationChunk:
         about = self._about
         if about is not None:
-            piece.raw = dict(about.values)
+            if piece.text or piece.finish_reason:  # and not the counts alone
+                piece.raw = dict(about.values)
             if not self._told:
                 self._told = True
                 piece.model, piece.id = about.model or self._reading.model, about.id

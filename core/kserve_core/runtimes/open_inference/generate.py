@@ -8,6 +8,7 @@ exactly once: if it does not, the answer is an error under status 200.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -110,7 +111,9 @@ def _read(response: Response, *, asked: Asked, reading: Reading) -> Sequence[Gen
     value = _object(response)
     said = value.get("error")
     if said:
-        raise stream_failure(asked, said if isinstance(said, str) else orjson.dumps(said).decode())
+        # Under status 200 there is no code to tell whose fault it is, as in a stream.
+        words = said if isinstance(said, str) else orjson.dumps(said).decode()
+        raise stream_failure(replace(asked, what="stream"), words)
     return whole(reading, of_object(value))
 
 
