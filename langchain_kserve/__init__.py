@@ -37,10 +37,16 @@ if TYPE_CHECKING:
         TLSError,
         UnsupportedParameterError,
     )
-    from langchain_kserve.chat_models import ChatCaikit, ChatTGIS, ChatVLLM
-    from langchain_kserve.embeddings import CaikitEmbeddings, VLLMEmbeddings
-    from langchain_kserve.llms import TGISLLM, VLLM, CaikitLLM
-    from langchain_kserve.rerank import CaikitRerank, VLLMRerank
+    from langchain_kserve.chat_models import ChatCaikit, ChatMLServer, ChatOpenVINO, ChatTGIS, ChatTriton, ChatVLLM
+    from langchain_kserve.embeddings import (
+        CaikitEmbeddings,
+        MLServerEmbeddings,
+        OpenVINOEmbeddings,
+        TritonEmbeddings,
+        VLLMEmbeddings,
+    )
+    from langchain_kserve.llms import TGISLLM, VLLM, CaikitLLM, MLServerLLM, OpenVINOLLM, TritonLLM
+    from langchain_kserve.rerank import CaikitRerank, MLServerRerank, OpenVINORerank, TritonRerank, VLLMRerank
 
 __all__ = [
     "AuthenticationError",
@@ -49,7 +55,10 @@ __all__ = [
     "CaikitLLM",
     "CaikitRerank",
     "ChatCaikit",
+    "ChatMLServer",
+    "ChatOpenVINO",
     "ChatTGIS",
+    "ChatTriton",
     "ChatVLLM",
     "ConfigurationError",
     "ConnectTimeoutError",
@@ -58,10 +67,16 @@ __all__ = [
     "EndpointTimeoutError",
     "InvalidRequestError",
     "KServeError",
+    "MLServerEmbeddings",
+    "MLServerLLM",
+    "MLServerRerank",
     "ModelNotFoundError",
     "NameResolutionError",
     "NotFoundError",
     "NotReadyError",
+    "OpenVINOEmbeddings",
+    "OpenVINOLLM",
+    "OpenVINORerank",
     "PermissionDeniedError",
     "QuotaExceededError",
     "RateLimitError",
@@ -74,6 +89,9 @@ __all__ = [
     "StreamInterrupted",
     "TGISLLM",
     "TLSError",
+    "TritonEmbeddings",
+    "TritonLLM",
+    "TritonRerank",
     "UnsupportedParameterError",
     "VLLM",
     "VLLMEmbeddings",
@@ -86,9 +104,21 @@ _MODULES = {
     "CaikitLLM": "langchain_kserve.llms",
     "CaikitRerank": "langchain_kserve.rerank",
     "ChatCaikit": "langchain_kserve.chat_models",
+    "ChatMLServer": "langchain_kserve.chat_models",
+    "ChatOpenVINO": "langchain_kserve.chat_models",
     "ChatTGIS": "langchain_kserve.chat_models",
+    "ChatTriton": "langchain_kserve.chat_models",
     "ChatVLLM": "langchain_kserve.chat_models",
+    "MLServerEmbeddings": "langchain_kserve.embeddings",
+    "MLServerLLM": "langchain_kserve.llms",
+    "MLServerRerank": "langchain_kserve.rerank",
+    "OpenVINOEmbeddings": "langchain_kserve.embeddings",
+    "OpenVINOLLM": "langchain_kserve.llms",
+    "OpenVINORerank": "langchain_kserve.rerank",
     "TGISLLM": "langchain_kserve.llms",
+    "TritonEmbeddings": "langchain_kserve.embeddings",
+    "TritonLLM": "langchain_kserve.llms",
+    "TritonRerank": "langchain_kserve.rerank",
     "VLLM": "langchain_kserve.llms",
     "VLLMEmbeddings": "langchain_kserve.embeddings",
     "VLLMRerank": "langchain_kserve.rerank",

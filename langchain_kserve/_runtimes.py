@@ -61,3 +61,19 @@ CAIKIT = Declaration(
     guided=False,
 )
 TGIS = Declaration(label="TGIS", codecs={"grpc": "kserve_core.runtimes.tgis:TGISRuntime"})
+TRITON = Declaration(
+    label="Triton",
+    codecs=dict.fromkeys(("rest", "grpc"), "kserve_core.runtimes.triton:TritonRuntime"),
+    guided=False,
+)
+MLSERVER = Declaration(
+    label="MLServer",
+    codecs=dict.fromkeys(("rest", "grpc"), "kserve_core.runtimes.mlserver:MLServerRuntime"),
+    guided=False,
+)
+_OPENVINO = "kserve_core.runtimes.openvino:OpenVINORuntime"
+OPENVINO = Declaration(label="OpenVINO", codecs=dict.fromkeys(("rest", "grpc"), _OPENVINO))
+OPENVINO_CHAT = Declaration(label="OpenVINO", codecs={"rest": _OPENVINO})
+"""Text is generated over REST only."""
+OPENVINO_TEXT = Declaration(label="OpenVINO", codecs={"rest": _OPENVINO}, guided=False)
+"""A chat answer can be held to a form, a completion cannot."""

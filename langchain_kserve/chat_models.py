@@ -8,8 +8,10 @@ from typing_extensions import override
 from langchain_kserve import _runtimes
 from langchain_kserve._base_chat import RuntimeChat
 from langchain_kserve._caikit_fields import CaikitConnection, CaikitFields
+from langchain_kserve._openvino_fields import OpenVINOChatFields
 from langchain_kserve._templated_chat import TemplatedChat
 from langchain_kserve._tgis_fields import TGISChatFields
+from langchain_kserve._v2_fields import TEXT_OPTIONS, TextClass, TextFields, V2ChatParameters
 from langchain_kserve._vllm_fields import VLLMChatFields
 
 _TEXT_ONLY: ModelProfile = {
@@ -169,3 +171,109 @@ class ChatTGIS(TemplatedChat, TGISChatFields):
     _parameters = TGISChatFields
     _codec_options = ("adapter_id", "prefix_id")
     _flags: ClassVar[ModelProfile] = {**_TEXT_ONLY, "structured_output": True}
+
+
+class ChatTriton(TextClass, TemplatedChat, V2ChatParameters, TextFields):
+    """A model served by Triton, answering conversations over REST or gRPC.
+
+    The model is one of the vLLM backend, the TensorRT-LLM ensemble, or any other that takes and gives text; which
+    inputs take the prompt and the parameters is found from its metadata. A parameter it has no place for is an error.
+
+    Triton completes text, so a chat template has to be given, and there are no tools: `bind_tools` raises
+    `UnsupportedParameterError`, `profile["tool_calling"]` is False, and agents have to work by prompt (ReAct). Nor can
+    the server hold an answer to a form: `with_structured_output` asks for it in the prompt and checks the answer.
+
+    Set `max_tokens`: backends stop after few tokens otherwise (vLLM's after 16).
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import ChatTriton
+
+        model = ChatTriton(
+            base_url="https://llama-demo.apps.example.com",
+            api_key="...",
+            model="ensemble",  # may be left out when one model is served
+            chat_template="llama3",  # or Jinja text, or Path("tokenizer_config.json")
+            max_tokens=256,
+        )
+        model.invoke("Why is the sky blue?")
+        for chunk in model.stream("Count to ten."):
+            print(chunk.text, end="")
+        ```
+    """
+
+    _declaration = _runtimes.TRITON
+    _parameters = V2ChatParameters
+    _codec_options = TEXT_OPTIONS
+    _flags: ClassVar[ModelProfile] = {**_TEXT_ONLY, "structured_output": False}
+
+
+class ChatMLServer(TextClass, TemplatedChat, V2ChatParameters, TextFields):
+    """A model served by MLServer, by its Hugging Face runtime or one of your own, answering conversations.
+
+    MLServer completes text, so a chat template has to be given; there are no tools, and forms are asked for in the
+    prompt, as with `ChatTriton`. The Hugging Face runtime takes the arguments of its pipeline (`max_tokens`,
+    `temperature`, `top_p`, ...), and no `seed`; a model of your own takes what it declares inputs for.
+
+    The Hugging Face runtime cannot stream: the answer then comes as one piece. Stop texts are cut off here.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import ChatMLServer
+
+        model = ChatMLServer(
+            base_url="https://qwen-demo.apps.example.com",  # or grpcs://...:443
+            api_key="...",
+            model="qwen",
+            chat_template="chatml",
+            max_tokens=256,
+        )
+        model.invoke("Why is the sky blue?")
+        ```
+    """
+
+    _declaration = _runtimes.MLSERVER
+    _parameters = V2ChatParameters
+    _codec_options = TEXT_OPTIONS
+    _flags: ClassVar[ModelProfile] = {**_TEXT_ONLY, "structured_output": False}
+
+
+class ChatOpenVINO(RuntimeChat, OpenVINOChatFields):
+    """A model served by OpenVINO Model Server, answering conversations under `/v3`, with the model's own template.
+
+    Tools need a server with a `--tool_parser`, and answers of a given form (a JSON Schema) one with guided decoding.
+    Other forms than a JSON Schema, a parameter the server does not have, and log-probabilities in streams are errors.
+    At most four stop texts can be given; they are never part of an answer, streamed or whole.
+
+    The server tells no context window; give it as `profile={"max_input_tokens": ...}` where something needs it.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import ChatOpenVINO
+
+        model = ChatOpenVINO(
+            base_url="https://qwen-demo.apps.example.com",  # with or without /v3
+            api_key="...",
+            model="qwen3-8b",  # may be left out when one model is served
+            temperature=0,
+        )
+        model.invoke("Why is the sky blue?")
+        model.bind_tools([get_weather]).invoke("Weather in Paris?").tool_calls
+        model.with_structured_output(Joke).invoke("Tell a joke.")
+        model.invoke("Two and two?", chat_template_kwargs={"enable_thinking": False})
+        ```
+    """
+
+    _declaration = _runtimes.OPENVINO_CHAT
+    _parameters = OpenVINOChatFields
+    _flags: ClassVar[ModelProfile] = {
+        "text_inputs": True,
+        "text_outputs": True,
+        "tool_calling": True,
+        "tool_choice": True,
+        "structured_output": True,
+        "temperature": True,
+    }

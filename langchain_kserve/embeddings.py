@@ -20,7 +20,9 @@ from langchain_kserve import _runtimes
 from langchain_kserve._caikit_fields import CaikitConnection
 from langchain_kserve._connection import KServeConnection
 from langchain_kserve._errors import translated
+from langchain_kserve._openvino_fields import OpenVINOApi
 from langchain_kserve._runtimes import Declaration
+from langchain_kserve._v2_fields import VECTOR_OPTIONS, KServeServerField, TensorClass, VectorFields
 
 
 class RuntimeEmbeddings(KServeConnection, Embeddings):
@@ -215,3 +217,84 @@ class CaikitEmbeddings(RuntimeEmbeddings, CaikitConnection):
         with translated:
             exchange: Exchange[list[list[float]]] = self._get_client().runtime.similarities(request)
             return exchange
+
+
+class TritonEmbeddings(TensorClass, RuntimeEmbeddings, VectorFields):
+    """An embedding model served by Triton, over REST or gRPC; tensors travel as raw bytes.
+
+    A model that takes text needs nothing more. One that takes token ids needs `tokenizer`; the states it answers are
+    pooled here if it has not done so itself.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import TritonEmbeddings
+
+        embeddings = TritonEmbeddings(base_url="https://e5-demo.apps.example.com", api_key="...", model="e5")
+        vectors = embeddings.embed_documents(["first text", "second text"])
+
+        onnx = TritonEmbeddings(
+            base_url="grpcs://minilm-demo.apps.example.com:443",
+            model="minilm-onnx",
+            tokenizer="models/minilm/tokenizer.json",
+            normalize=True,
+        )
+        ```
+    """
+
+    dimensions: int | None = Field(default=None, ge=1)
+    """Length of the vectors, for models that have an input of that name."""
+
+    _declaration = _runtimes.TRITON
+    _codec_options = VECTOR_OPTIONS
+
+
+class MLServerEmbeddings(TensorClass, RuntimeEmbeddings, VectorFields, KServeServerField):
+    """An embedding model served by MLServer, or by a server made with KServe's SDK, over REST or gRPC.
+
+    Over REST MLServer speaks JSON only; gRPC is several times faster. Its Hugging Face runtime's `feature-extraction`
+    answers states, which are averaged here, one text a request.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import MLServerEmbeddings
+
+        embeddings = MLServerEmbeddings(base_url="grpcs://e5-demo.apps.example.com:443", api_key="...", model="e5")
+        vectors = embeddings.embed_documents(["first text", "second text"])
+        custom = MLServerEmbeddings(base_url="https://mine-demo.apps.example.com", model="mine", server="kserve")
+        ```
+    """
+
+    dimensions: int | None = Field(default=None, ge=1)
+    """Length of the vectors, for models that have an input of that name."""
+
+    _declaration = _runtimes.MLSERVER
+    _codec_options = (*VECTOR_OPTIONS, "server")
+
+
+class OpenVINOEmbeddings(TensorClass, RuntimeEmbeddings, VectorFields, OpenVINOApi):
+    """An embedding model served by OpenVINO Model Server, in a graph (`/v3`) or as tensors (`/v2`, gRPC).
+
+    A graph (`--task embeddings`) takes text, and refuses what is longer than its model allows: `truncate` is an error.
+    A model that takes tensors is used as by `TritonEmbeddings`.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import OpenVINOEmbeddings
+
+        embeddings = OpenVINOEmbeddings(base_url="https://bge-demo.apps.example.com/v3", api_key="...", model="bge")
+        vectors = embeddings.embed_documents(["first text", "second text"])
+
+        plain = OpenVINOEmbeddings(
+            base_url="grpcs://bge-demo.apps.example.com:443",
+            model="bge-ir",
+            tokenizer="models/bge/tokenizer.json",
+            pooling="cls",
+        )
+        ```
+    """
+
+    _declaration = _runtimes.OPENVINO
+    _codec_options = (*VECTOR_OPTIONS, "api")

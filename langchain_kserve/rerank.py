@@ -18,7 +18,9 @@ from langchain_kserve import _runtimes
 from langchain_kserve._caikit_fields import CaikitConnection
 from langchain_kserve._connection import KServeConnection
 from langchain_kserve._errors import translated
+from langchain_kserve._openvino_fields import OpenVINOApi
 from langchain_kserve._runtimes import Declaration
+from langchain_kserve._v2_fields import SCORE_OPTIONS, KServeServerField, ScoreFields, TensorClass
 
 
 class RerankResult(TypedDict):
@@ -227,3 +229,69 @@ class CaikitRerank(RuntimeRerank, CaikitConnection):
 
     _declaration = _runtimes.CAIKIT
     _codec_options = ("route_prefix",)
+
+
+class TritonRerank(TensorClass, RuntimeRerank, ScoreFields):
+    """A cross-encoder served by Triton, over REST or gRPC.
+
+    It takes the query and the documents as text, or both together as token ids, made by `tokenizer`. Of two outputs
+    for a pair the score is the second minus the first.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import TritonRerank
+
+        reranker = TritonRerank(
+            base_url="https://bge-demo.apps.example.com",
+            api_key="...",
+            model="bge-reranker",
+            tokenizer="models/bge-reranker/tokenizer.json",
+            sigmoid=True,  # scores from 0 to 1
+            top_n=3,
+        )
+        best = reranker.compress_documents(documents, "How do I rotate a token?")
+        best[0].metadata["relevance_score"]
+        ```
+    """
+
+    _declaration = _runtimes.TRITON
+    _codec_options = SCORE_OPTIONS
+
+
+class MLServerRerank(TensorClass, RuntimeRerank, ScoreFields, KServeServerField):
+    """A cross-encoder served by MLServer, or by a server made with KServe's SDK, over REST or gRPC.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import MLServerRerank
+
+        reranker = MLServerRerank(base_url="https://bge-demo.apps.example.com", model="bge-reranker", top_n=3)
+        best = reranker.compress_documents(documents, "How do I rotate a token?")
+        best[0].metadata["relevance_score"]
+        ```
+    """
+
+    _declaration = _runtimes.MLSERVER
+    _codec_options = (*SCORE_OPTIONS, "server")
+
+
+class OpenVINORerank(TensorClass, RuntimeRerank, ScoreFields, OpenVINOApi):
+    """A reranker served by OpenVINO Model Server, in a graph (`/v3`, `--task rerank`) or as tensors (`/v2`, gRPC).
+
+    A graph takes at most 100 documents at once, so more are sent in several requests.
+
+    ???+ example
+
+        ```python
+        from langchain_kserve import OpenVINORerank
+
+        reranker = OpenVINORerank(base_url="https://bge-demo.apps.example.com/v3", model="bge-reranker", top_n=3)
+        best = reranker.compress_documents(documents, "How do I rotate a token?")
+        best[0].metadata["relevance_score"]
+        ```
+    """
+
+    _declaration = _runtimes.OPENVINO
+    _codec_options = (*SCORE_OPTIONS, "api")
