@@ -38,7 +38,7 @@ OWN = {
     "hf_features": "HuggingFaceFeatures",
 }
 FEW = ("tiny", "versioned", "fails", "null_embed", "broken")
-SPEAKS = (Tensor("text_input", "BYTES", (-1,)),)  # the rest are request parameters
+SPEAKS = tuple(one for one in MODELS["tiny"].inputs if one.name != "stream")  # for which there is a route
 DESCRIBED = {"hf_text": (Tensor("args", "BYTES", (-1,)),), "hf_features": ()}
 VERSIONS = {"embed": "v0.1.0"}
 FEATURES = ("model_names", "models", "scripted", "stop")

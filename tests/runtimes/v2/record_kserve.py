@@ -38,10 +38,11 @@ def record_kserve(servers: dict[str, Any]) -> Recorder:
     record.call("infer tiny", "ModelInfer", v2.text_message("tiny", "Say hello.", max_tokens=5))
     record.call("config", "ModelConfig", inference.ModelConfigRequest(name="embed"))
     unload, load = inference.KServeRepositoryModelUnloadRequest, inference.KServeRepositoryModelLoadRequest
+    other = servers["secure"]["grpc"].removeprefix("grpc://")  # what is unloaded does not come back
     for name in ("embed_int8", "nobody"):
-        record.call(f"unload {name}", "RepositoryModelUnload", unload(model_name=name))
-        record.call(f"load {name}", "RepositoryModelLoad", load(model_name=name))
-    for name in ("embed_states", "nobody"):
+        record.call(f"unload {name}", "RepositoryModelUnload", unload(model_name=name), target=other)
+        record.call(f"load {name}", "RepositoryModelLoad", load(model_name=name), target=other)
+    for name in ("generate", "nobody"):
         record.post(f"unload {name}", f"/v2/repository/models/{name}/unload", {})
         record.post(f"load {name}", f"/v2/repository/models/{name}/load", {})
     return record
