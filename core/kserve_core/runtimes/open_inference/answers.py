@@ -330,7 +330,7 @@ def _reason(answer: Answer, index: int) -> str | None:
 def _sum(values: Sequence[Any] | None) -> int | None:
     if values is None or not all(type(value) is int for value in values):
         return None
-    return sum(values)
+    return int(sum(values))
 
 
 def _logprobs(told: Any) -> dict[str, Any] | None:

@@ -19,8 +19,8 @@ from kserve_core.calls import Call, Response, StreamCall
 from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.open_inference.answers import Reading, TextPieces, of_object, whole
 from kserve_core.runtimes.open_inference.errors import Asked, explain, stream_failure
+from kserve_core.runtimes.open_inference.given import Value
 from kserve_core.runtimes.open_inference.naming import Paths
-from kserve_core.runtimes.open_inference.params import Value
 from kserve_core.runtimes.open_inference.streams import EventStream
 from kserve_core.types import GenerationChunk
 

@@ -28,7 +28,8 @@ from kserve_core.runtimes.open_inference.base import OpenInferenceRuntime
 from kserve_core.runtimes.open_inference.bodies import result_of
 from kserve_core.runtimes.open_inference.errors import Asked, is_decoupled, stream_failure
 from kserve_core.runtimes.open_inference.generate import generate_call, generate_stream_call
-from kserve_core.runtimes.open_inference.params import Beside, Value, beside
+from kserve_core.runtimes.open_inference.given import Value
+from kserve_core.runtimes.open_inference.params import Beside, beside
 from kserve_core.runtimes.open_inference.presets import PLACES, TextModel, text_model
 from kserve_core.runtimes.open_inference.streams import EventStream, MessageStream
 from kserve_core.runtimes.open_inference.values import InferRequest, TensorSpec
@@ -254,7 +255,8 @@ def _inputs(plan: _Plan, prompt: str) -> dict[str, Value]:
 
 def _tensor(name: str, given: Value, column: bool) -> Tensor:
     count, rank = len(given.values), len(given.spec.shape)
-    shape = (1,) * (rank - 1) + (count,) if rank else ((count, 1) if column else (count,))
+    row = (1,) * (rank - 1) + (count,) if rank else ((count, 1) if column else (count,))
+    shape = row if given.shape is None else given.shape
     return Tensor.of(
         name, list(given.values), datatype=given.spec.datatype, shape=shape, parameters=given.parameters or None
     )

@@ -10,7 +10,7 @@ Stop texts, `include_stop_str_in_output` and `echo` work with every model: what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -26,11 +26,11 @@ from kserve_core.runtimes.checks import (
     integer,
     logit_bias,
     number,
-    refuse,
     text,
     texts,
     token_ids,
 )
+from kserve_core.runtimes.open_inference.given import Value, input_value, value_of
 from kserve_core.runtimes.open_inference.huggingface import argument, pipeline_arguments
 from kserve_core.runtimes.open_inference.presets import EXCLUDE_PROMPT, PLACES, SAMPLING, STREAM, TextModel
 from kserve_core.runtimes.open_inference.values import TensorSpec
@@ -101,15 +101,6 @@ _OTHER_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """What an input is set to: an input, its values in one row, and its tensor parameters."""
-
-    spec: TensorSpec
-    values: Sequence[Any]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-
 @dataclass(slots=True)
 class Beside:
     """What goes with a prompt, and what is done here.
@@ -162,7 +153,7 @@ def beside(
     """
     sent = Beside(parameters=dict(parameters))
     for name, value in extra_inputs.items():
-        sent.inputs[name] = _input(name, value, model)
+        sent.inputs[name] = input_value(name, value, model)
     given = _checked(params)
     _done_here(given, sent)
     _logprobs_of(model, given, sent)
@@ -212,7 +203,7 @@ def _logprobs_of(model: TextModel, given: dict[str, Any], sent: Beside) -> None:
     count = top if top is not None else (0 if wanted is True else wanted)
     sent.logprobs = True
     if model.kind == "vllm" and model.metadata.input("return_logprobs") is not None:
-        sent.inputs["return_logprobs"] = _value("return_logprobs", True, _spec(model, "return_logprobs"))
+        sent.inputs["return_logprobs"] = value_of("return_logprobs", True, _spec(model, "return_logprobs"))
         sent.outputs.append("logprobs")
         given["logprobs"] = count
         return
@@ -222,7 +213,7 @@ def _logprobs_of(model: TextModel, given: dict[str, Any], sent: Beside) -> None:
     if count:
         msg = f"The model {model.metadata.name!r} tells the log-probability of the chosen tokens only."
         raise UnsupportedParameterError(msg, hint="Leave top_logprobs out, and set logprobs=True.")
-    sent.inputs[place.name] = _value("logprobs", True, place)
+    sent.inputs[place.name] = value_of("logprobs", True, place)
     sent.outputs += [name for name in ("cum_log_probs", "output_log_probs") if model.metadata.output(name) is not None]
 
 
@@ -244,7 +235,7 @@ def _vllm(model: TextModel, given: dict[str, Any], sent: Beside, extra: Mapping[
         sampling["include_stop_str_in_output"] = True
     for name, value in extra.items():
         if name in sent.inputs or model.metadata.input(name) is not None:
-            sent.inputs[name] = _input(name, value, model)
+            sent.inputs[name] = input_value(name, value, model)
         elif name in _SCHEDULING or name.startswith("triton_"):
             sent.parameters[name] = value
         else:
@@ -253,7 +244,7 @@ def _vllm(model: TextModel, given: dict[str, Any], sent: Beside, extra: Mapping[
     # The server stops at them itself and tells why it stopped.
     sent.server_stops, sent.stops = bool(sent.stops), ()
     if sampling and SAMPLING not in extra:
-        sent.inputs[SAMPLING] = _value(SAMPLING, orjson.dumps(sampling).decode(), _spec(model, SAMPLING))
+        sent.inputs[SAMPLING] = value_of(SAMPLING, orjson.dumps(sampling).decode(), _spec(model, SAMPLING))
 
 
 def _huggingface(model: TextModel, given: dict[str, Any], sent: Beside, extra: Mapping[str, Any]) -> None:
@@ -285,7 +276,7 @@ def _tensors(model: TextModel, given: dict[str, Any], sent: Beside, extra: Mappi
             sent.inputs.pop(name, None)
             sent.parameters.pop(name, None)
         elif name in sent.inputs or model.metadata.input(name) is not None:
-            sent.inputs[name] = _input(name, value, model)
+            sent.inputs[name] = input_value(name, value, model)
         else:
             sent.parameters[name] = value
 
@@ -307,12 +298,12 @@ def _set(name: str, value: Any, model: TextModel, sent: Beside) -> None:
 def _set_input(name: str, value: Any, model: TextModel, sent: Beside) -> None:
     for own in (name, *PLACES.get(name, ())):
         if own in sent.inputs:
-            sent.inputs[own] = _value(name, value, sent.inputs[own].spec)
+            sent.inputs[own] = value_of(name, value, sent.inputs[own].spec)
             return
     spec = model.place(name)
     if spec is None:
         _no_place(name, model)
-    sent.inputs[spec.name] = _value(name, value, spec)
+    sent.inputs[spec.name] = value_of(name, value, spec)
 
 
 def _ask(model: TextModel, sent: Beside, *, streaming: bool, include_usage: bool) -> None:
@@ -338,63 +329,6 @@ def _spec(model: TextModel, name: str) -> TensorSpec:
     if spec is None:  # pragma: no cover - asked only about declared inputs
         raise KeyError(name)
     return spec
-
-
-def _input(name: str, value: Any, model: TextModel) -> Value:
-    """An input the user gives by name: checked as far as its datatype is known."""
-    if name == model.prompt.name:
-        msg = f"{name!r} takes the prompt, so it cannot be set beside it."
-        raise ConfigurationError(msg)
-    if isinstance(value, Value):
-        return value
-    tolist = getattr(value, "tolist", None)
-    plain = tolist() if callable(tolist) else value
-    spec = model.metadata.input(name)
-    return _value(name, plain, spec or TensorSpec(name, _datatype(name, plain), ()))
-
-
-def _datatype(name: str, value: Any) -> str:
-    first = value
-    while isinstance(first, Sequence) and not isinstance(first, (str, bytes)) and first:
-        first = first[0]
-    for kind, datatype in ((bool, "BOOL"), (int, "INT64"), (float, "FP64"), (str, "BYTES"), (bytes, "BYTES")):
-        if isinstance(first, kind):
-            return datatype
-    msg = f"The input {name!r} cannot be {type(value).__name__}."
-    raise ConfigurationError(msg, hint="Give a text, a number, True or False, or a list or numpy array of them.")
-
-
-def _value(name: str, value: Any, spec: TensorSpec) -> Value:
-    values = _flat(value) if isinstance(value, (list, tuple)) else [value]
-    return Value(spec, [_cast(name, each, spec.datatype) for each in values])
-
-
-def _flat(value: Sequence[Any]) -> list[Any]:
-    found: list[Any] = []
-    for each in value:
-        if isinstance(each, (list, tuple)):
-            found += _flat(each)
-        else:
-            found.append(each)
-    return found
-
-
-def _cast(name: str, value: Any, datatype: str) -> Any:
-    if datatype == "BYTES":
-        return value if isinstance(value, (str, bytes)) else orjson.dumps(value).decode()
-    if datatype == "BOOL":
-        return boolean(name, value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        refuse(name, value, f"a number, as the model's input is {datatype}")
-    if datatype.startswith(("FP", "BF")):
-        return float(value)
-    if value != int(value):
-        refuse(name, value, f"a whole number, as the model's input is {datatype}")
-    bits = int(datatype.lstrip("UINT") or 64)
-    low, high = (0, 2**bits - 1) if datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    if not low <= value <= high:
-        refuse(name, value, f"from {low} to {high}, as the model's input is {datatype}")
-    return int(value)
 
 
 def _no_place(name: str, model: TextModel) -> NoReturn:

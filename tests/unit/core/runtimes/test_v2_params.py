@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import orjson
 import pytest
-from unit.core.runtimes.v2_text_wire import Server, Triton, grpc, http, json_answer, model, tensor
+from unit.core.runtimes.v2_text_wire import M, Server, Triton, grpc, http, json_answer, model, tensor
 
 from kserve_core.capabilities import OutputConstraint, TextRequest
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.tensors import Tensor
 
 PLAIN = [
     tensor("text_input"),
@@ -193,3 +195,29 @@ def test_input_the_model_cannot_do_without_is_asked_for_before_anything_is_sent(
 def test_number_that_json_cannot_hold_is_refused():
     with pytest.raises(ConfigurationError, match="cannot be sent as JSON"):
         body(model([tensor("text_input"), tensor("top_p", "FP16")]), params={"top_p": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("value", "shape"),
+    [
+        ([1, 2], [1, 2]),
+        (np.array([1, 2]), [1, 2]),
+        (np.array([[1], [2]]), [2, 1]),
+        (Tensor.of("end_ids", [1, 2], datatype="INT32", shape=[2, 1]), [2, 1]),
+    ],
+)
+def test_extra_inputs_may_be_lists_arrays_and_tensors(value, shape):
+    metadata, config = M.ModelMetadataResponse(name="m"), M.ModelConfigResponse()
+    for name, datatype, dims in (("text_input", "BYTES", [-1, 1]), ("end_ids", "INT32", [-1, -1])):
+        metadata.inputs.add(name=name, datatype=datatype, shape=dims)
+        config.config.input.add(name=name, optional=name != "text_input")
+    metadata.outputs.add(name="text_output", datatype="BYTES", shape=[-1, 1])
+    routes = {
+        "ModelMetadata": [metadata.SerializeToString()],
+        "ModelConfig": [config.SerializeToString()],
+        "ModelInfer": grpc("mlserver", "infer tiny"),
+    }
+    server = Server(routes)
+    client = server.client(Triton, protocol="grpc", extra_inputs={"end_ids": value})
+    client.run(client.runtime.generate(TextRequest(prompts=("Hi",))))
+    assert server.sent("end_ids") == ("INT32", shape, b"\1\0\0\0\2\0\0\0")
