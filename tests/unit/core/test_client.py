@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kserve_core.calls import Call, Flow, Parallel, StreamCall
+from kserve_core.calls import Call, Flow, Given, Parallel, StreamCall
 from kserve_core.client import RuntimeClient
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import KServeError, NotFoundError, ServerError
@@ -266,6 +266,25 @@ def test_flow_that_ends_in_a_stream(mode: str) -> None:
     transport = FakeTransport()
     assert collect(mode, transport, flow()) == [f"/models/stream-{number}" for number in range(3)]
     assert transport.paths == ["/models"]
+
+
+def test_flow_of_a_stream_may_have_the_pieces_already(mode: str) -> None:
+    def flow() -> Flow[Given[str]]:
+        answer = yield get("/whole")
+        return Given([answer, "end"])
+
+    assert collect(mode, FakeTransport(), flow()) == ["/whole", "end"]
+
+
+def test_flow_may_collect_the_pieces_of_streams(mode: str) -> None:
+    def flow() -> Flow[list[Any]]:
+        one = yield streaming("/a")
+        several = yield Parallel(calls=[streaming("/b"), get("/c")])
+        return [one, *several]
+
+    transport = FakeTransport()
+    assert run(mode, transport, flow()) == [["/a-0", "/a-1", "/a-2"], ["/b-0", "/b-1", "/b-2"], "/c"]
+    assert transport.closed == ["/a", "/b"]
 
 
 def test_leaving_a_stream_closes_the_transports(mode: str) -> None:
