@@ -144,7 +144,8 @@ def stream_failure(asked: Asked, said: str, *, partial_text: str = "") -> KServe
         partial_text: Text delivered before.
     """
     said = _clean(said)
-    error = _meaning(asked, 400, said, said) or ServerError(said or "The model failed.", hint=hints.SERVER_FAILED)
+    status = 404 if said.startswith("Request for unknown model") else 400  # Triton's words before any model is asked
+    error = _meaning(asked, status, said, said) or ServerError(said or "The model failed.", hint=hints.SERVER_FAILED)
     error.layer = "model" if error.layer == "runtime" else error.layer
     error.server_message = said
     error.partial_text = partial_text
