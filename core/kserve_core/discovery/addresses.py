@@ -133,6 +133,8 @@ def inside(service: Service, document: Json | None, why_missing: str = "") -> Fo
         notes += [note] if note else []
     else:
         guessed = _service_port(document, service)
+        if service.grpc and not any(_is_grpc(port) for port in objects(document, "spec", "ports")):
+            notes.append("The Service names no gRPC port; the address is that of another one.")
     return Found(replace(address, port=guessed or address.port), tuple(notes))
 
 
@@ -186,7 +188,7 @@ def _service_port(document: Json, service: Service) -> int | None:
     ports = [port for port in objects(document, "spec", "ports") if type(port.get("port")) is int]
     fitting = [port for port in ports if is_grpc_port(text(port, "name")) == service.grpc]
     if not fitting and service.grpc:
-        fitting = [port for port in ports if port.get("appProtocol") in {"h2c", "kubernetes.io/h2c", "grpc"}] or ports
+        fitting = [port for port in ports if _is_grpc(port)] or ports
     if not fitting:
         return None
     chosen = next((port for port in fitting if port["port"] == 80), fitting[0])
@@ -194,6 +196,10 @@ def _service_port(document: Json, service: Service) -> int | None:
         return _target(chosen, service.launch)
     port: int = chosen["port"]
     return None if port == 80 else port
+
+
+def _is_grpc(port: Json) -> bool:
+    return is_grpc_port(text(port, "name")) or text(port, "appProtocol") in {"h2c", "kubernetes.io/h2c", "grpc"}
 
 
 def _target(port: Json, launch: Launch) -> int | None:

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from kserve_core import hints
-from kserve_core.credentials import ApiKey, FileToken
+from kserve_core.credentials import ApiKey
 from kserve_core.discovery.addresses import is_service_host
 from kserve_core.discovery.authorities import api_host_domains
-from kserve_core.discovery.cluster import HOST_VARIABLE, SERVICE_ACCOUNT, ApiServer, ClusterAccess
+from kserve_core.discovery.cluster import HOST_VARIABLE, ApiServer, ClusterAccess
 from kserve_core.discovery.facts import Discovery
 from kserve_core.discovery.flow import discovery
 from kserve_core.discovery.problems import NotReachableError
@@ -179,7 +179,7 @@ def _token(found: Discovery, server: ApiServer, request: Request, api_key: ApiKe
     if not (is_service_host(host) or host.endswith((*found.cluster_hosts, *api_host_domains(server.endpoint.host)))):
         msg = f"The cluster's token is not sent to {host}, which is not known to be the cluster's own."
         raise ConfigurationError(msg, hint="Give the token to send as api_key=...")
-    return FileToken(f"{SERVICE_ACCOUNT}/token") if server.in_cluster else ClusterToken(request.access)
+    return server.endpoint.token if server.in_cluster else ClusterToken(request.access)
 
 
 def _check(api_key: ApiKey | None, options: Mapping[str, Any], *, cluster_token: bool) -> None:

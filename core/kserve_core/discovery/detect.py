@@ -127,7 +127,7 @@ def detection(endpoint: Endpoint) -> Flow[Detected]:
     return Detected(
         runtime=found.runtime,
         variant=found.variant,
-        base_url=f"{endpoint.origin}{path}",
+        base_url=endpoint.base_url if endpoint.is_grpc else f"{endpoint.origin}{path}",
         base_path=path,
         protocol="grpc" if endpoint.is_grpc else "rest",
         models=found.models,

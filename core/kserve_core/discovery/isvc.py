@@ -85,6 +85,9 @@ def read_inference_service(documents: Documents, wanted: Wanted) -> Discovery:
         notes.append(_no_address(main, wanted, urls[0]))
     elif service.grpc and url.startswith("http"):
         notes.append("gRPC was asked for, but the address has a path, which gRPC cannot have.")
+    if auth and service.transformer and where == "inside" and url:
+        auth = False
+        notes.append("Authentication is on, but no proxy stands in front of the transformer: it checks no token.")
     if auth and service.grpc and where == "inside":
         notes.append("Whether the authenticating proxy passes gRPC on is not known; REST is what it is made for.")
 

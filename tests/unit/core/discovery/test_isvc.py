@@ -123,6 +123,8 @@ def test_a_transformer_is_reached_without_the_proxy(find: Any, reported: str) ->
     )
     assert found.url == f"http://m-transformer.{NS}.svc.cluster.local:8080"
     assert found.deployment == "Standard with a transformer"
+    assert found.auth is False
+    assert any("checks no token" in note for note in found.notes)
 
 
 def test_address_made_from_the_name_where_none_is_reported(find: Any) -> None:
@@ -421,6 +423,15 @@ def test_the_protocol_is_the_users_to_choose(find: Any) -> None:
     changed = {ISVC: isvc(spec={"predictor": NO_NAME}), RUNTIME: triton, SERVICE: ports}
     assert find(changed, where="inside").url == INSIDE
     assert find(where="inside", protocol="grpc").url == f"grpc://m-predictor.{NS}.svc.cluster.local:9000"
+
+
+def test_grpc_where_the_service_names_no_port_for_it(find: Any) -> None:
+    found = find({SERVICE: service()}, where="inside", protocol="grpc")
+    assert any("no gRPC port" in note for note in found.notes)
+    named = service({"name": "x", "port": 9000, "targetPort": 9000, "appProtocol": "h2c"})
+    found = find({SERVICE: named}, where="inside", protocol="grpc")
+    assert found.url == f"grpc://m-predictor.{NS}.svc.cluster.local:9000"
+    assert found.notes == ()
 
 
 # --- model names ------------------------------------------------------------------------------------------------
