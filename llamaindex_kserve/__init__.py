@@ -38,10 +38,16 @@ if TYPE_CHECKING:
         UnsupportedParameterError,
     )
     from llamaindex_kserve._errors import InvalidOutputError
-    from llamaindex_kserve.embeddings import CaikitEmbedding, VLLMEmbedding
+    from llamaindex_kserve.embeddings import (
+        CaikitEmbedding,
+        MLServerEmbedding,
+        OpenVINOEmbedding,
+        TritonEmbedding,
+        VLLMEmbedding,
+    )
     from llamaindex_kserve.evaluation import CaikitSimilarityEvaluator
-    from llamaindex_kserve.llms import TGISLLM, VLLM, CaikitLLM
-    from llamaindex_kserve.rerank import CaikitRerank, VLLMRerank
+    from llamaindex_kserve.llms import TGISLLM, VLLM, CaikitLLM, MLServerLLM, OpenVINOLLM, TritonLLM
+    from llamaindex_kserve.rerank import CaikitRerank, MLServerRerank, OpenVINORerank, TritonRerank, VLLMRerank
 
 __all__ = [
     "AuthenticationError",
@@ -58,10 +64,16 @@ __all__ = [
     "InvalidOutputError",
     "InvalidRequestError",
     "KServeError",
+    "MLServerEmbedding",
+    "MLServerLLM",
+    "MLServerRerank",
     "ModelNotFoundError",
     "NameResolutionError",
     "NotFoundError",
     "NotReadyError",
+    "OpenVINOEmbedding",
+    "OpenVINOLLM",
+    "OpenVINORerank",
     "PermissionDeniedError",
     "QuotaExceededError",
     "RateLimitError",
@@ -74,6 +86,9 @@ __all__ = [
     "StreamInterrupted",
     "TGISLLM",
     "TLSError",
+    "TritonEmbedding",
+    "TritonLLM",
+    "TritonRerank",
     "UnsupportedParameterError",
     "VLLM",
     "VLLMEmbedding",
@@ -87,7 +102,16 @@ _MODULES = {
     "CaikitRerank": "llamaindex_kserve.rerank",
     "CaikitSimilarityEvaluator": "llamaindex_kserve.evaluation",
     "InvalidOutputError": "llamaindex_kserve._errors",
+    "MLServerEmbedding": "llamaindex_kserve.embeddings",
+    "MLServerLLM": "llamaindex_kserve.llms",
+    "MLServerRerank": "llamaindex_kserve.rerank",
+    "OpenVINOEmbedding": "llamaindex_kserve.embeddings",
+    "OpenVINOLLM": "llamaindex_kserve.llms",
+    "OpenVINORerank": "llamaindex_kserve.rerank",
     "TGISLLM": "llamaindex_kserve.llms",
+    "TritonEmbedding": "llamaindex_kserve.embeddings",
+    "TritonLLM": "llamaindex_kserve.llms",
+    "TritonRerank": "llamaindex_kserve.rerank",
     "VLLM": "llamaindex_kserve.llms",
     "VLLMEmbedding": "llamaindex_kserve.embeddings",
     "VLLMRerank": "llamaindex_kserve.rerank",

@@ -10,11 +10,23 @@ from kserve_core.endpoint import Endpoint
 from llamaindex_kserve._base_llm import KServeLLM
 from llamaindex_kserve._caikit import CaikitConnection
 from llamaindex_kserve._messages import ALL_MEDIA, Media
+from llamaindex_kserve._openvino_llm import OpenVINOLLM
 from llamaindex_kserve._templates import ChatTemplateField
+from llamaindex_kserve._tensor_llm import TensorLLM
 from llamaindex_kserve._text_llm import KServeTextLLM
 from llamaindex_kserve._tools import KServeFunctionCallingLLM
 
-__all__ = ["VLLM", "CaikitLLM", "KServeFunctionCallingLLM", "KServeLLM", "KServeTextLLM", "TGISLLM"]
+__all__ = [
+    "TGISLLM",
+    "VLLM",
+    "CaikitLLM",
+    "KServeFunctionCallingLLM",
+    "KServeLLM",
+    "KServeTextLLM",
+    "MLServerLLM",
+    "OpenVINOLLM",
+    "TritonLLM",
+]
 
 
 class VLLM(KServeFunctionCallingLLM):
@@ -260,3 +272,51 @@ class TGISLLM(KServeTextLLM):
         return TGISRuntime(
             base_path=endpoint.base_path, model=self.model, adapter_id=self.adapter_id, prefix_id=self.prefix_id
         )
+
+
+class TritonLLM(TensorLLM):
+    """A language model served by Triton: the vLLM backend, the TensorRT-LLM ensemble, or any other that takes text.
+
+    Example:
+        ```python
+        llm = TritonLLM(base_url="https://llama.apps.example.com", model="ensemble", chat_template="llama3")
+        llm.chat([ChatMessage("Why is the sky blue?")])
+        llm.complete("The capital of France is")
+        ```
+
+    Which inputs take the prompt and the parameters is found from the model's metadata; a parameter it has no place for
+    is an error. `max_tokens` is 256 if not set and the model can be told. Triton does not tell a context window: give
+    `context_window`. Structured prediction asks for the form in the prompt and checks the answer. There are no tools; a
+    `ReActAgent` does without. `extra_body` is sent as further inputs or request parameters.
+    """
+
+    _runtime_name: ClassVar[str] = "Triton"
+    _runtime_key: ClassVar[str] = "triton"
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name this class has in dumps and events."""
+        return "KServe_TritonLLM"
+
+
+class MLServerLLM(TensorLLM):
+    """A language model served by MLServer, by its Hugging Face runtime or one of your own.
+
+    Example:
+        ```python
+        llm = MLServerLLM(base_url="https://qwen.apps.example.com", model="qwen", chat_template="chatml")
+        llm.chat([ChatMessage("Why is the sky blue?")])
+        ```
+
+    The Hugging Face runtime takes the arguments of its pipeline (`max_tokens`, `temperature`, `top_p`, ...), and no
+    `seed`; it cannot stream, so that a streamed answer comes as one piece. A model of your own takes what it declares
+    inputs for. Everything else is as for `TritonLLM`.
+    """
+
+    _runtime_name: ClassVar[str] = "MLServer"
+    _runtime_key: ClassVar[str] = "mlserver"
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name this class has in dumps and events."""
+        return "KServe_MLServerLLM"

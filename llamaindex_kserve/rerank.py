@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.instrumentation.events.exception import ExceptionEvent
@@ -20,6 +20,7 @@ from kserve_core.runtimes.vllm import VLLMRuntime
 from kserve_core.types import Ranking
 from llamaindex_kserve._caikit import CaikitConnection
 from llamaindex_kserve._connection import ConnectionMixin
+from llamaindex_kserve._tensors import API, SERVER, TensorConnection
 
 dispatcher = get_dispatcher(__name__)
 
@@ -176,3 +177,78 @@ class CaikitRerank(CaikitConnection, KServeRerank):
 
     Only the nodes' texts are sent, and only scores come back. Their range is the model's own.
     """
+
+
+class TensorRerank(TensorConnection, KServeRerank):
+    """Orders nodes by a cross-encoder that takes and gives tensors; use the class of your runtime."""
+
+    query_input_name: str | None = Field(default=None, description="The model's input that takes the query.")
+    max_length: int | None = Field(
+        default=None,
+        description="Tokens a query and node together may have at most; longer ones fail unless `truncate` is set.",
+    )
+    sigmoid: bool | None = Field(
+        default=None, description="Put scores between 0 and 1; left out, they stay as the model made them."
+    )
+
+    _options: ClassVar[tuple[str, ...]] = (*TensorConnection._options, "query_input_name", "max_length", "sigmoid")
+    _runtime_fields: ClassVar[tuple[str, ...]] = _options
+
+
+class TritonRerank(TensorRerank):
+    """A cross-encoder served by Triton.
+
+    Example:
+        ```python
+        rerank = TritonRerank(
+            base_url="https://bge-reranker.apps.example.com",
+            model="bge-reranker",
+            tokenizer="models/bge-reranker/tokenizer.json",
+            sigmoid=True,
+            top_n=3,
+        )
+        engine = index.as_query_engine(similarity_top_k=20, node_postprocessors=[rerank])
+        ```
+
+    It takes the query and the texts as text, or both together as token ids, made by `tokenizer`. Of two outputs for a
+    pair the score is the second minus the first.
+    """
+
+    _runtime_name: ClassVar[str] = "Triton"
+    _runtime_key: ClassVar[str] = "triton"
+
+
+class MLServerRerank(TensorRerank):
+    """A cross-encoder served by MLServer, or by a server made with KServe's SDK (`server="kserve"`).
+
+    Example:
+        ```python
+        rerank = MLServerRerank(base_url="https://bge-reranker.apps.example.com", model="bge-reranker", top_n=3)
+        engine = index.as_query_engine(similarity_top_k=20, node_postprocessors=[rerank])
+        ```
+    """
+
+    server: Literal["mlserver", "kserve"] = Field(default="mlserver", exclude=True, description=SERVER)
+
+    _runtime_name: ClassVar[str] = "MLServer"
+    _runtime_key: ClassVar[str] = "mlserver"
+    _runtime_fields: ClassVar[tuple[str, ...]] = (*TensorRerank._options, "server")
+
+
+class OpenVINORerank(TensorRerank):
+    """A reranker served by OpenVINO Model Server, in a graph (`/v3`, `--task rerank`) or as tensors (`/v2`, gRPC).
+
+    Example:
+        ```python
+        rerank = OpenVINORerank(base_url="https://bge-reranker.apps.example.com/v3", model="bge-reranker", top_n=3)
+        engine = index.as_query_engine(similarity_top_k=20, node_postprocessors=[rerank])
+        ```
+
+    A graph takes at most 100 texts at once, so more are sent in several requests.
+    """
+
+    api: Literal["v3", "v2"] | None = Field(default=None, exclude=True, description=API)
+
+    _runtime_name: ClassVar[str] = "OpenVINO"
+    _runtime_key: ClassVar[str] = "openvino"
+    _runtime_fields: ClassVar[tuple[str, ...]] = (*TensorRerank._options, "api")

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 from kserve_core.batching import add_usage
 from kserve_core.calls import Flow, Given, Parallel
-from kserve_core.capabilities import TextRequest
+from kserve_core.capabilities import Params, TextRequest
 from kserve_core.errors import ConfigurationError, KServeError, UnsupportedParameterError
 from kserve_core.runtimes.open_inference.answers import Reading, TextPieces, together, whole
 from kserve_core.runtimes.open_inference.base import OpenInferenceRuntime
@@ -30,7 +30,7 @@ from kserve_core.runtimes.open_inference.errors import Asked, is_decoupled, stre
 from kserve_core.runtimes.open_inference.generate import generate_call, generate_stream_call
 from kserve_core.runtimes.open_inference.given import Value
 from kserve_core.runtimes.open_inference.params import Beside, beside
-from kserve_core.runtimes.open_inference.presets import PLACES, TextModel, text_model
+from kserve_core.runtimes.open_inference.presets import PLACES, SAMPLING, TextModel, text_model
 from kserve_core.runtimes.open_inference.streams import EventStream, MessageStream
 from kserve_core.runtimes.open_inference.values import InferRequest, TensorSpec
 from kserve_core.tensors import Tensor
@@ -64,12 +64,18 @@ class TensorGeneration(OpenInferenceRuntime):
     The metadata says which input takes the prompt, where parameters go and which output is the answer; see
     `presets` and `params`. Answers are the same whole and streamed: without the prompt, if the model repeats it, and
     cut at the first stop text, whether the server knows stop texts or not.
+
+    Args:
+        default_max_tokens: `max_tokens` of requests that set none, to models that have a place for it; backends often
+            stop after few tokens otherwise. None leaves it to the server.
+        **options: See `OpenInferenceRuntime`.
     """
 
     supports_constraints: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, default_max_tokens: int | None = None, **options: Any) -> None:
         super().__init__(**options)
+        self.default_max_tokens = default_max_tokens
         self._decoupled: set[str] = set()  # models that turned out to answer in pieces
 
     def generate(self, request: TextRequest) -> Flow[TextResult]:
@@ -195,7 +201,7 @@ class TensorGeneration(OpenInferenceRuntime):
         place = partial(
             beside,
             model,
-            request.params,
+            self._limited(request, model),
             extra_body=request.extra_body,
             extra_inputs=self.options.extra_inputs,
             parameters=self.options.parameters,
@@ -214,6 +220,17 @@ class TensorGeneration(OpenInferenceRuntime):
             declared=metadata,
         )
         return _Plan(name, model, asked, sent, request, streamed)
+
+    def _limited(self, request: TextRequest, model: TextModel) -> Params:
+        """The parameters, with a length where none is set."""
+        limits = ("max_tokens", "max_completion_tokens")
+        if self.default_max_tokens is None or any(request.params.get(name) is not None for name in limits):
+            return request.params
+        own = {*limits, *PLACES["max_tokens"], SAMPLING}
+        if own & {*request.extra_body, *self.options.extra_inputs, *self.options.parameters}:
+            return request.params  # the user says it in the model's own words
+        takes = model.kind != "tensors" or model.place("max_tokens") is not None
+        return {**request.params, "max_tokens": self.default_max_tokens} if takes else request.params
 
     def _can_stream(self, model: TextModel) -> bool:
         if self.protocol == "grpc":

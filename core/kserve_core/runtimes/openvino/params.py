@@ -76,7 +76,7 @@ _INSTEAD = {
     "random_seed": "the name is seed",
     "chat_template": "the server uses the model's own; the completion class takes a prompt as it stands",
     "truncate_prompt_tokens": "cut the prompt before it is sent",
-    "min_tokens": "ignore_eos=True with max_tokens gives a fixed length",
+    "min_tokens": "set ignore_eos=True and max_tokens for a fixed length",
 }
 
 
