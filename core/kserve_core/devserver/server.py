@@ -104,7 +104,7 @@ class DevServer:
         keys = (api_key,) if isinstance(api_key, str) else tuple(api_key or ())
         self.settings = Settings(
             runtime=runtime,
-            version=version or VERSIONS.get(runtime, Settings.version),
+            version=VERSIONS.get(runtime, Settings.version) if version is None else version,
             models=as_models(models, max_model_len=max_model_len),
             api_keys=keys,
             protect_all=protect_all,

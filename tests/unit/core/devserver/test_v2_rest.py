@@ -140,7 +140,8 @@ def test_a_model_that_is_not_ready(http, runtime, ready, infer):
         ("triton", "2", (200, ["v2:x"])),
         ("triton", "9", (404, None)),
         ("triton", "x", (404, None)),
-        ("mlserver", "v1.0.0", (200, ["vv1.0.0:x"])),
+        ("mlserver", "v3.0.0", (200, ["vv3.0.0:x"])),
+        ("mlserver", "2", (200, ["v2:x"])),
         ("mlserver", "v9", (404, None)),
         ("kserve", "1", (501, None)),
         ("openvino", "7", (200, ["v7:x"])),
@@ -351,7 +352,7 @@ def test_an_empty_batch(http):
         ({"inputs": [text("other", "x")]}, {"triton": 400, "mlserver": 400, "kserve": 400, "openvino": 400}),
         (
             {"inputs": [text("text", "x")], "outputs": [{"name": "nope"}]},
-            {"triton": 400, "mlserver": 200, "kserve": 200, "openvino": 400},
+            {"triton": 400, "mlserver": 200, "kserve": 400, "openvino": 400},
         ),
         ({"inputs": [text("text", "x" * 30000)]}, {"triton": 400, "mlserver": 400, "kserve": 400, "openvino": 400}),
     ],

@@ -120,9 +120,11 @@ def test_what_is_refused(triton, fields, status, words):
 
 
 def test_a_missing_prompt_and_a_missing_model(triton):
-    found = triton.post(GENERATE, json={"stream": False})
+    found = triton.post(GENERATE, json={})
     assert found.status_code == 400
     assert "missing required input(s) ['text_input']" in found.json()["error"]
+    found = triton.post(GENERATE, json={"stream": False})  # as many inputs as are required, so the model finds it
+    assert (found.status_code, found.json()) == (400, {"error": "input 'text_input' is missing"})
     found = triton.post("/v2/models/nope/generate_stream", json=prompt())
     assert (found.status_code, set(found.json())) == (404, {"error"})
 

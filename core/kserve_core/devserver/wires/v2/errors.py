@@ -14,6 +14,9 @@ class V2Error(Exception):
         code: Name of the gRPC status.
         status: The HTTP status, where it does not follow from the code.
         raised: Whether it is an exception of the model that nobody thought of.
+
+    Attributes:
+        executed: Whether the model was running when it happened.
     """
 
     def __init__(
@@ -24,6 +27,7 @@ class V2Error(Exception):
         self.code = code
         self.status = status
         self.raised = raised
+        self.executed = False
 
 
 class UnprocessableError(Exception):
@@ -31,4 +35,4 @@ class UnprocessableError(Exception):
 
     def __init__(self, kind: str, where: Sequence[str | int], message: str, given: Any) -> None:
         super().__init__(message)
-        self.problem = {"type": kind, "loc": list(where), "msg": message, "input": given}
+        self.problems: list[dict[str, Any]] = [{"type": kind, "loc": list(where), "msg": message, "input": given}]

@@ -14,7 +14,7 @@ from kserve_core.devserver.brain.dialogue import unflattened
 from kserve_core.devserver.settings import Model, Settings
 from kserve_core.devserver.wires.v2.errors import V2Error
 from kserve_core.devserver.wires.v2.request import Answered, Asked, Served, Spec
-from kserve_core.devserver.wires.v2.tensors import Tensor
+from kserve_core.devserver.wires.v2.tensors import Tensor, coded
 from kserve_core.devserver.wires.vllm.constraints import constrained
 from kserve_core.devserver.wires.vllm.errors import ApiError
 from kserve_core.devserver.wires.vllm.generation import generate
@@ -125,26 +125,30 @@ def ensemble(model: Model, settings: Settings) -> Served:
         output, _ = complete(prompt, {**given, "stop": stops}, model, settings)
         if asked.value("stream", default=False):
             for piece in output.pieces:
-                yield Answered([Tensor.texts("text_output", [piece.text])], len(piece.ids))
+                yield Answered(_with_probability(piece.text), len(piece.ids))
             return
         echo = "" if asked.value("exclude_input_in_output", default=False) else prompt
-        yield Answered([Tensor.texts("text_output", [echo + output.raw])], output.token_count)
+        yield Answered(_with_probability(echo + output.raw), output.token_count)
 
     inputs = [Spec("text_input", "BYTES", (-1, 1))]
     for name, datatype, optional in _TRT:
         inputs.append(Spec(name, datatype, (-1, -1 if name in {"bad_words", "stop_words"} else 1), optional))
-    outputs = (Spec("text_output", "BYTES", (-1, -1)),)
+    outputs = (Spec("text_output", "BYTES", (-1, -1)), Spec("cum_log_probs", "FP32", (-1, 1)))
     decoupled = "plain" not in model.name.lower()
     return Served(model.name, tuple(inputs), outputs, run, max_batch_size=4, decoupled=decoupled)
 
 
+def _with_probability(text: str) -> list[Tensor]:
+    return [Tensor.texts("text_output", [text], [1, 1]), Tensor("cum_log_probs", "FP32", [1, 1], [0.0])]
+
+
 def plain(model: Model, settings: Settings, *, column: bool) -> Served:
-    """Texts in, texts out, with some parameters as inputs and all as request parameters; streams where it can.
+    """Texts in, texts out, with some parameters as inputs and all as request parameters.
 
     Args:
         model: The model.
         settings: The server.
-        column: Whether texts come out in the shape `[N, 1]`.
+        column: Whether texts come out in the shape `[N, 1]`, and in pieces where the client listens (MLServer).
     """
 
     def run(asked: Asked) -> Iterator[Answered]:
@@ -155,17 +159,16 @@ def plain(model: Model, settings: Settings, *, column: bool) -> Served:
                 given["stop"] = tensor.strings()
         if asked.value("max_new_tokens") is not None:
             given.setdefault("max_tokens", asked.value("max_new_tokens"))
-        if not asked.listens:
+        if not (asked.listens and column):
             outputs = [complete(prompt, given, model, settings)[0] for prompt in prompts]
             texts = [output.raw for output in outputs]
             shape = [len(texts), 1] if column else [len(texts)]
             count = max((output.token_count for output in outputs), default=0)
-            yield Answered([Tensor.texts("text_output", texts, shape)], count)
+            yield Answered([coded(Tensor.texts("text_output", texts, shape))], count)
             return
         output, _ = complete(_prompt(asked), given, model, settings)
         for piece in output.pieces:
-            shape = [1, 1] if column else [1]
-            yield Answered([Tensor.texts("text_output", [piece.text], shape)], len(piece.ids))
+            yield Answered([coded(Tensor.texts("text_output", [piece.text], [1, 1]))], len(piece.ids))
 
     inputs = (
         Spec("text_input", "BYTES", (-1,)),

@@ -38,7 +38,7 @@ def text_generation(model: Model, settings: Settings) -> Served:
             made.append({"generated_text": prompt + output.raw})
         yield _answered(made, count)
 
-    return Served(model.name, (Spec("args", "BYTES", (-1,)),), (Spec("output", "BYTES", (-1,)),), run)
+    return Served(model.name, (Spec("args", "BYTES", (-1,)),), (), run)
 
 
 def feature_extraction(model: Model) -> Served:

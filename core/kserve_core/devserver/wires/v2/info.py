@@ -12,7 +12,14 @@ from kserve_core.devserver.wires.v2.repository import Repository
 from kserve_core.devserver.wires.v2.request import Served, Spec
 from kserve_core.devserver.wires.v2.ways import Ways
 
-PLATFORMS = {"triton": "python", "mlserver": "", "kserve": "", "openvino": "OpenVINO"}
+_OPTIMIZATION = {
+    "priority": "PRIORITY_DEFAULT",
+    "input_pinned_memory": {"enable": True},
+    "output_pinned_memory": {"enable": True},
+    "gather_kernel_buffer_threshold": 0,
+    "eager_batching": False,
+}
+PLATFORMS = {"triton": "python", "mlserver": "devserver", "kserve": "", "openvino": "OpenVINO"}
 
 
 def server(settings: Settings, ways: Ways) -> Reply:
@@ -28,7 +35,7 @@ def model(model: Served, version: str | None, ways: Ways) -> Reply:
     body: dict[str, Any] = {"name": model.name, "versions": versions(model, version, ways)}
     body["platform"] = PLATFORMS[ways.key]
     for key, specs in (("inputs", model.inputs), ("outputs", model.outputs)):
-        body[key] = [_spec(spec, ways) for spec in specs]
+        body[key] = [{"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)} for spec in specs]
     if ways.key == "openvino":
         body["rt_info"] = {}
     if ways.key == "mlserver":
@@ -56,6 +63,7 @@ def configuration(model: Served) -> dict[str, Any]:
         "name": model.name,
         "platform": "",
         "backend": "python",
+        "runtime": "",
         "version_policy": {"latest": {"num_versions": 1}},
         "max_batch_size": model.max_batch_size,
         "input": [
@@ -67,6 +75,7 @@ def configuration(model: Served) -> dict[str, Any]:
                 "is_shape_tensor": False,
                 "allow_ragged_batch": False,
                 "optional": spec.optional,
+                "is_non_linear_format_io": False,
             }
             for spec in model.inputs
         ],
@@ -77,10 +86,25 @@ def configuration(model: Served) -> dict[str, Any]:
                 "dims": _dims(spec, model),
                 "label_filename": "",
                 "is_shape_tensor": False,
+                "is_non_linear_format_io": False,
             }
             for spec in model.outputs
         ],
     }
+    made.update(batch_input=[], batch_output=[], optimization=_OPTIMIZATION)
+    if model.max_batch_size:
+        made["dynamic_batching"] = {
+            "preferred_batch_size": [model.max_batch_size],
+            "max_queue_delay_microseconds": 500,
+            "preserve_ordering": False,
+            "priority_levels": 0,
+            "default_priority_level": 0,
+            "priority_queue_policy": {},
+        }
+    group = {"name": f"{model.name}_0", "kind": "KIND_CPU", "count": 1, "gpus": [], "secondary_devices": []}
+    made["instance_group"] = [{**group, "profile": [], "passive": False, "host_policy": ""}]
+    made.update(default_model_filename="model.py", cc_model_filenames={}, metric_tags={}, parameters={})
+    made["model_warmup"] = []
     if model.decoupled:
         made["model_transaction_policy"] = {"decoupled": True}
     return made
@@ -91,9 +115,9 @@ def kind(spec: Spec) -> str:
     return "TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}"
 
 
-def stats(model: Served, version: str | None) -> Reply:
+def stats(model: Served) -> Reply:
     """GET /v2/models/m/stats, without any counts."""
-    entry = {"name": model.name, "version": version or model.versions[-1], "last_inference": 0, "inference_count": 0}
+    entry = {"name": model.name, "version": model.versions[-1], "last_inference": 0, "inference_count": 0}
     return json_reply({"model_stats": [{**entry, "execution_count": 0, "inference_stats": {}, "batch_stats": []}]})
 
 
@@ -109,12 +133,13 @@ def index(repository: Repository, ways: Ways, body: bytes) -> list[dict[str, str
 def entries(repository: Repository, ways: Ways, *, ready_only: bool) -> list[dict[str, str]]:
     """Every version of every model, with its state."""
     made = []
-    for served in repository.models.values():
+    for served in sorted(repository.models.values(), key=lambda served: served.name):
         if ready_only and not served.ready:
             continue
         for version in served.versions:
             if ways.key == "mlserver":
-                made.append({"name": served.name, "version": version, **_state("READY" if served.ready else "UNKNOWN")})
+                entry = {"name": served.name} if served.newest is None else {"name": served.name, "version": version}
+                made.append({**entry, "state": "READY" if served.ready else "UNKNOWN", "reason": ""})
                 continue
             entry = {"name": served.name, "version": version}
             if not served.ready:
@@ -122,17 +147,6 @@ def entries(repository: Repository, ways: Ways, *, ready_only: bool) -> list[dic
                 made.append({**entry, "state": "UNAVAILABLE", "reason": reason})
             else:
                 made.append({**entry, "state": "READY"})
-    return made
-
-
-def _state(state: str) -> dict[str, str]:
-    return {"state": state, "reason": ""}
-
-
-def _spec(spec: Spec, ways: Ways) -> dict[str, Any]:
-    made: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
-    if ways.key == "mlserver":
-        made["parameters"] = {"content_type": "str" if spec.datatype == "BYTES" else "np"}
     return made
 
 

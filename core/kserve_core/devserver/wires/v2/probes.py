@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kserve_core.devserver.settings import Model
 from kserve_core.devserver.wires.v2.errors import V2Error
 from kserve_core.devserver.wires.v2.request import Answered, Asked, Served, Spec
-from kserve_core.devserver.wires.v2.tensors import DATATYPES, Tensor
+from kserve_core.devserver.wires.v2.tensors import DATATYPES, Tensor, coded
 
 _CODES = {
     "INVALID_ARG": "INVALID_ARGUMENT",
@@ -18,18 +18,20 @@ _CODES = {
     "UNKNOWN": "UNKNOWN",
     "ALREADY_EXISTS": "ALREADY_EXISTS",
     "CANCELLED": "CANCELLED",
+    "INVALID": "INVALID_ARGUMENT",
 }
 
 
-def echo(model: Model) -> Served:
-    """Gives back every input `in_...` as `out_...`, and the request's parameters as text."""
+def echo(model: Model, *, column: bool = False) -> Served:
+    """Gives back every input `in_...` as `out_...`, and the request's parameters as text (`column`: as `[1, 1]`)."""
 
     def run(asked: Asked) -> Iterator[Answered]:
         outputs = [
             Tensor(name.replace("in_", "out_", 1), tensor.datatype, tensor.shape, tensor.data)
             for name, tensor in asked.inputs.items()
         ]
-        yield Answered([*outputs, Tensor.texts("params", [repr(dict(asked.parameters))])])
+        told = Tensor.texts("params", [repr(dict(asked.parameters))], [1, 1] if column else [1])
+        yield Answered([*outputs, told])
 
     names = ["string" if datatype == "BYTES" else datatype.lower() for datatype in DATATYPES]
     kinds = list(zip(names, DATATYPES, strict=True))
@@ -38,16 +40,19 @@ def echo(model: Model) -> Served:
     return Served(model.name, inputs, (*outputs, Spec("params", "BYTES", (1,))), run)
 
 
-def fails(model: Model) -> Served:
-    """Ends with the error its input names: a code of the server, an HTTP status, or `RAISE`."""
+def fails(model: Model, *, inference: str = "INVALID_ARGUMENT") -> Served:
+    """Ends with the error its input names: a code of the server, an HTTP status, `INFERENCE` or `RAISE`."""
 
     def run(asked: Asked) -> Iterator[Answered]:
         (code, *_) = asked.texts("code")
         if code == "RAISE":
-            msg = "model raised"
+            msg = "RuntimeError: model raised"
             raise V2Error(msg, "INTERNAL", raised=True)
+        if code == "INFERENCE":
+            msg = "bad input" if inference == "INVALID_ARGUMENT" else "inference failed"
+            raise V2Error(msg, inference)
         if code in _CODES:
-            msg = f"failed with {code}"
+            msg = f"asked for {code}"
             raise V2Error(msg, _CODES[code])
         if code.isdigit():
             msg = f"asked for {code}"
@@ -62,8 +67,8 @@ def versioned(model: Model, *, named: bool) -> Served:
 
     def run(asked: Asked) -> Iterator[Answered]:
         texts = [f"v{asked.version}:{text}" for text in asked.texts("text")]
-        yield Answered([Tensor.texts("text_output", texts)])
+        yield Answered([coded(Tensor.texts("text_output", texts))])
 
-    versions = ("v1.0.0", "v2.0.0") if named else ("1", "2", "7")
+    versions = ("1", "2", "v3.0.0") if named else ("1", "2", "7")
     text = (Spec("text", "BYTES", (-1,)),)
     return Served(model.name, text, (Spec("text_output", "BYTES", (-1,)),), run, versions=versions)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kserve_core.devserver.settings import Model, Settings
 from kserve_core.devserver.wires.v2 import generation, huggingface, probes, vectors
-from kserve_core.devserver.wires.v2.checks import check_inputs
+from kserve_core.devserver.wires.v2.checks import check_inputs, check_outputs
 from kserve_core.devserver.wires.v2.errors import V2Error
 from kserve_core.devserver.wires.v2.request import Answered, Asked, Served
 from kserve_core.devserver.wires.v2.ways import Ways
@@ -43,6 +43,8 @@ class Repository:
                 made = self._made(model)
                 if made is not None:
                     made.name = name
+                    if made.newest is None and ways.versions == "numbers":
+                        made.newest = made.versions[-1]
                     self.models[name] = made
 
     def find(self, name: str, version: str | None = None) -> Served:
@@ -52,8 +54,10 @@ class Repository:
             V2Error: There is none, or not in this version.
         """
         ways, found = self._ways, self.models.get(name)
-        if found is None or (ways.key == "kserve" and not found.ready):
-            raise V2Error(ways.unknown_model.format(model=name), "NOT_FOUND")
+        gone = found is not None and not found.ready and ways.forgets
+        if found is None or (gone and (found.loadable or ways.key == "kserve")):
+            text = ways.unknown_version if version is not None and ways.key == "mlserver" else ways.unknown_model
+            raise V2Error(text.format(model=name, version=version), "NOT_FOUND")
         if version and ways.versions != "none" and version not in found.versions:
             raise V2Error(ways.unknown_version.format(model=name, version=version), "NOT_FOUND")
         return found
@@ -77,13 +81,19 @@ class Repository:
             V2Error: The request is refused, or the model fails.
         """
         model = self.loaded(asked.model, asked.version)
-        asked.version = asked.version or model.versions[-1]
+        asked.version = asked.version or model.newest
         if self._ways.checks_inputs:
             check_inputs(model, asked)
-        for answered in model.run(asked):
-            if asked.outputs and self._ways.checks_inputs:
-                answered.outputs = [output for output in answered.outputs if output.name in asked.outputs]
-            yield answered
+        elif self._ways.key == "kserve":
+            check_outputs(model, asked, word="Unexpected")
+        try:
+            for answered in model.run(asked):
+                if asked.outputs and self._ways.checks_inputs:
+                    answered.outputs = [output for output in answered.outputs if output.name in asked.outputs]
+                yield answered
+        except V2Error as error:
+            error.executed = True
+            raise
 
     def load(self, name: str) -> None:
         """Load a model.
@@ -92,6 +102,9 @@ class Repository:
             V2Error: There is none, or it cannot be loaded.
         """
         found = self.models.get(name)
+        if self._ways.key == "kserve":
+            msg = f"Model with name {name} is not ready."
+            raise V2Error(msg, "UNAVAILABLE")  # seen for every model
         if found is None and self._ways.key == "triton":
             msg = f"failed to load '{name}', failed to poll from model repository"
             raise V2Error(msg, "INTERNAL")
@@ -129,11 +142,13 @@ class Repository:
         if "rerank" in name:
             return vectors.token_rerank(model) if "ids" in name else vectors.text_rerank(model)
         if "echo" in name:
-            return probes.echo(model)
+            return probes.echo(model, column=self._ways.text_column)
         if "fails" in name:
-            return probes.fails(model)
+            return probes.fails(model, inference="INTERNAL" if key == "kserve" else "INVALID_ARGUMENT")
         if "versioned" in name:
-            return probes.versioned(model, named=self._ways.versions == "names")
+            made = probes.versioned(model, named=self._ways.versions == "names")
+            made.newest = made.versions[-1]
+            return made
         if "broken" in name:
             broken = probes.fails(model)
             broken.ready = broken.loadable = False

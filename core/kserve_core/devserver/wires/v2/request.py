@@ -54,21 +54,18 @@ class Asked:
         """
         found = self.inputs.get(name)
         if found is None:
-            msg = f"input '{name}' not found in request"
+            msg = f"input '{name}' is missing"
             raise V2Error(msg)
         return found
 
     def texts(self, name: str) -> list[str]:
-        """The texts of an input.
+        """The texts of an input; numbers are written as text, which is what comes of them where nobody checks.
 
         Raises:
-            V2Error: It is not there, or holds no text.
+            V2Error: It is not there.
         """
         tensor = self.tensor(name)
-        if tensor.datatype != "BYTES":
-            msg = f"input '{name}' holds {tensor.datatype} and no text"
-            raise V2Error(msg, "INTERNAL", raised=True)
-        return tensor.strings()
+        return tensor.strings() if tensor.datatype == "BYTES" else [str(value) for value in tensor.data]
 
     def value(self, name: str, default: Any = None) -> Any:
         """The first element of an optional input, or the parameter of that name."""
@@ -100,6 +97,7 @@ class Served:
         outputs: What it gives.
         run: Answers a request: once, or several times if it is decoupled.
         versions: Its versions, the newest last.
+        newest: The version that answers where none is asked for; None where the server tells none.
         max_batch_size: Most rows of one request; 0 for a model that does not batch. A batching model's shapes have a
             first dimension of -1.
         decoupled: Whether a request may have any number of answers.
@@ -112,6 +110,7 @@ class Served:
     outputs: tuple[Spec, ...]
     run: Run
     versions: tuple[str, ...] = ("1",)
+    newest: str | None = None
     max_batch_size: int = 0
     decoupled: bool = False
     ready: bool = True

@@ -80,12 +80,13 @@ class Service:
             ]
         made = [
             GrpcMethod(
-                path=SERVICE + name,
+                path=service + name,
                 request=getattr(types, f"{name}Request"),
                 response=getattr(types, f"{name}Response"),
                 handler=partial(_answered, handler),
             )
             for name, handler in table
+            for service in self._services(name)
         ]
         if ways.wrapped_stream is not None:
             wrapped = ways.wrapped_stream
@@ -102,6 +103,11 @@ class Service:
             )
         return made
 
+    def _services(self, method: str) -> tuple[str, ...]:
+        """Where a method is found: MLServer has those of its repository in a service of their own as well."""
+        own = self._ways.key == "mlserver" and method.startswith("Repository")
+        return (SERVICE, "/inference.model_repository.ModelRepositoryService/") if own else (SERVICE,)
+
     # -- about the server
 
     def _server_ready(self, _: Any, __: GrpcContext) -> Any:
@@ -111,10 +117,11 @@ class Service:
 
     def _model_ready(self, request: messages.inference.ModelReadyRequest, _: GrpcContext) -> Any:
         try:
-            ready = self._repository.find(request.name, request.version or None).ready
+            ready = self._repository.find(request.name, self._version(request.version)).ready
         except V2Error as error:
             if self._ways.key == "mlserver":
-                raise V2Error(error.message, "UNKNOWN") from error
+                msg = f"Unexpected <class 'mlserver.errors.ModelNotFound'>: {error.message}"
+                raise V2Error(msg, "UNKNOWN") from error
             if self._ways.key != "triton":
                 raise
             ready = False
@@ -127,8 +134,9 @@ class Service:
         )
 
     def _model_metadata(self, request: messages.inference.ModelMetadataRequest, _: GrpcContext) -> Any:
-        version = request.version or None
-        model = self._repository.loaded(request.name, version)
+        version = self._version(request.version)
+        find = self._repository.find if self._ways.key == "mlserver" else self._repository.loaded
+        model = find(request.name, version)
         made = messages.inference.ModelMetadataResponse(
             name=model.name,
             versions=info.versions(model, version, self._ways) or (),
@@ -136,9 +144,7 @@ class Service:
         )
         for listed, specs in ((made.inputs, model.inputs), (made.outputs, model.outputs)):
             for spec in specs:
-                entry = listed.add(name=spec.name, datatype=spec.datatype, shape=spec.shape)
-                if self._ways.key == "mlserver":
-                    entry.parameters["content_type"].string_param = "str" if spec.datatype == "BYTES" else "np"
+                listed.add(name=spec.name, datatype=spec.datatype, shape=spec.shape)
         return made
 
     def _config(self, request: messages.inference.ModelConfigRequest, _: GrpcContext) -> Any:
@@ -167,6 +173,12 @@ class Service:
     def _unload(self, request: messages.inference.RepositoryModelUnloadRequest, _: GrpcContext) -> Any:
         self._repository.unload(request.model_name)
         return messages.inference.RepositoryModelUnloadResponse()
+
+    def _version(self, given: str) -> str | None:
+        """The version of a request; MLServer takes an empty one for a version when it cannot find the model."""
+        if self._ways.versions == "none":
+            return None
+        return given if self._ways.key == "mlserver" else given or None
 
     # -- inference
 
@@ -225,9 +237,7 @@ class Service:
             raise _status(error) from error
 
     def _asked(self, request: messages.inference.ModelInferRequest) -> Asked:
-        version = request.model_version or None
-        if self._ways.versions == "none":
-            version = None
+        version = self._version(request.model_version)
         raw = list(request.raw_input_contents)
         asked = Asked(request.model_name, version, id=request.id or None, raw=bool(raw))
         asked.parameters = self._parameters(request.parameters)
@@ -246,15 +256,15 @@ class Service:
 
     def _input(self, tensor: Any, raw: bytes | None) -> Tensor:
         ways, name, datatype, shape = self._ways, tensor.name, tensor.datatype, list(tensor.shape)
-        if datatype not in CODES and datatype != "BYTES":
+        if (datatype not in CODES and datatype != "BYTES") or (datatype == "BF16" and ways.fastapi):
             msg = f"'{datatype}' is not a known datatype for input '{name}'"
-            raise V2Error(msg)
+            raise V2Error(msg, "INTERNAL" if ways.key == "mlserver" else "INVALID_ARGUMENT")
         if raw is None and datatype in RAW_ONLY:
             msg = f"{datatype} of input '{name}' must be sent as raw_input_contents"
             raise V2Error(msg, "INTERNAL" if ways.fastapi else "INVALID_ARGUMENT")
         try:
             made = (
-                from_contents(name, datatype, shape, tensor.contents)
+                from_contents(name, datatype, shape, tensor.contents, strict=ways.key != "mlserver")
                 if raw is None
                 else from_raw(name, datatype, shape, raw)
             )
@@ -284,8 +294,8 @@ class Service:
         for tensor in answered.outputs:
             entry = made.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
             if ways.key == "mlserver":
-                kind = tensor.parameters.get("content_type") or ("str" if tensor.datatype == "BYTES" else "np")
-                entry.parameters["content_type"].string_param = kind
+                if "content_type" in tensor.parameters:
+                    entry.parameters["content_type"].string_param = tensor.parameters["content_type"]
                 entry.contents.SetInParent()
             if typed:
                 tensor.fill(entry.contents)

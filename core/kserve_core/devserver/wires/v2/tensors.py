@@ -98,6 +98,12 @@ class Tensor:
         getattr(contents, _CONTENTS[self.datatype]).extend(self.data)
 
 
+def coded(tensor: Tensor) -> Tensor:
+    """The tensor as a model of MLServer makes it with one of the server's codecs, which leave their name."""
+    tensor.parameters.setdefault("content_type", "str" if tensor.datatype == "BYTES" else "np")
+    return tensor
+
+
 def from_raw(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> Tensor:
     """A tensor from its bytes.
 
@@ -115,15 +121,15 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> Tens
     return Tensor(name, datatype, list(shape), struct.unpack(f"<{count}{code}", raw))
 
 
-def from_contents(name: str, datatype: str, shape: Sequence[int], contents: Any) -> Tensor:
+def from_contents(name: str, datatype: str, shape: Sequence[int], contents: Any, *, strict: bool = True) -> Tensor:
     """A tensor from an `InferTensorContents`.
 
     Raises:
-        V2Error: The elements are not where this datatype has them, or not as many as the shape says.
+        V2Error: The elements are not where this datatype has them, or not as many as the shape says (`strict`).
     """
     field_name = _CONTENTS.get(datatype)
     values = list(getattr(contents, field_name)) if field_name else []
-    if len(values) != math.prod(shape):
+    if strict and len(values) != math.prod(shape):
         msg = f"unexpected explicit tensor data size for input tensor '{name}' of type '{datatype}'"
         raise V2Error(msg)
     return Tensor(name, datatype, list(shape), values)

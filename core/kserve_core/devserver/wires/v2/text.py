@@ -18,20 +18,19 @@ from kserve_core.devserver.wires.v2.tensors import RAW_ONLY, Tensor, dumps, elem
 from kserve_core.devserver.wires.v2.ways import MLSERVER, TRITON
 
 _ONE = (
-    "generate expects model to produce exactly 1 response, use 'generate stream' for model that generates various "
+    "generate expects model to produce exactly 1 response, use generate stream for model that generates various "
     "number of responses"
 )
 
 
 async def generate(
-    request: Request, settings: Settings, repository: Repository, name: str, version: str | None, *, stream: bool
+    request: Request, settings: Settings, repository: Repository, model: Served, version: str | None, *, stream: bool
 ) -> Reply | StreamReply:
     """One of Triton's two routes.
 
     Raises:
-        V2Error: The model is not there, or the request is refused before the model sees it.
+        V2Error: The request is refused.
     """
-    model = repository.loaded(name, version)
     asked = flat_request(request.body, model, version)
     asked.listens = stream
     answers = repository.answers(asked)
@@ -82,12 +81,25 @@ def infer_stream(asked: Asked, settings: Settings, repository: Repository) -> St
                     await asyncio.sleep(settings.pace * answered.tokens)
                 body, _ = bodies.write(asked, answered, MLSERVER)
                 value = orjson.loads(body)
-                value["parameters"] = {"headers": {"ce-specversion": "0.3", "ce-source": "io.seldon.serving"}}
+                value["parameters"] = {"headers": _cloud_event(asked)}
                 yield _event(value)
         except V2Error as error:
             raise BrokenOffError(error.message) from error
 
     return StreamReply(pieces(), failure=_broken_off)
+
+
+def _cloud_event(asked: Asked) -> dict[str, str]:
+    return {
+        "Ce-Specversion": "0.3",
+        "Ce-Source": "io.seldon.serving.deployment.mlserver",
+        "Ce-Type": "io.seldon.serving.inference.response",
+        "Ce-Modelid": asked.model,
+        "Ce-Inferenceservicename": "mlserver",
+        "Ce-Endpoint": asked.model,
+        "Ce-Id": asked.id or "",
+        "Ce-Requestid": asked.id or "",
+    }
 
 
 def _streamed(asked: Asked, answers: Iterator[Answered], settings: Settings) -> StreamReply:
@@ -116,11 +128,10 @@ def _flat_answer(asked: Asked, answered: Answered) -> dict[str, Any]:
     body = bodies.describe(asked, TRITON)
     for tensor in answered.outputs:
         if tensor.datatype in RAW_ONLY:
-            msg = f"sending {tensor.datatype} data via JSON is not supported. Please use the binary data format"
-            raise V2Error(msg)
+            raise bodies.half(tensor, TRITON)
         data = tensor.json_data()
         body[tensor.name] = data[0] if len(data) == 1 else data
-    return body
+    return dict(sorted(body.items()))
 
 
 def _tensor(spec: Spec, value: Any, model: Served) -> Tensor:

@@ -10,7 +10,7 @@ from kserve_core.devserver.brain.features import embed, relevance, sigmoid
 from kserve_core.devserver.settings import Model
 from kserve_core.devserver.wires.v2.errors import V2Error
 from kserve_core.devserver.wires.v2.request import Answered, Asked, Served, Spec
-from kserve_core.devserver.wires.v2.tensors import Tensor
+from kserve_core.devserver.wires.v2.tensors import Tensor, coded
 
 MAX_BATCH = 8
 _PADDING = 9.0
@@ -20,9 +20,9 @@ def text_embedding(model: Model, datatype: str = "FP32") -> Served:
     """Texts in, one vector each out; `...truncat...` in the name declares the input that cuts long texts."""
 
     def run(asked: Asked) -> Iterator[Answered]:
-        texts = [_fitting(text, at, model, asked) for at, text in enumerate(asked.texts("text"))]
+        texts = [_fitting(text, model, asked) for text in asked.texts("text")]
         vectors = _joined(embed(text, model.dimensions) for text in texts)
-        yield Answered([Tensor("embedding", datatype, [len(texts), model.dimensions], vectors)])
+        yield Answered([coded(Tensor("embedding", datatype, [len(texts), model.dimensions], vectors))])
 
     name = model.name.lower()
     batches = "batch" in name
@@ -52,8 +52,8 @@ def token_embedding(model: Model) -> Served:
                 states.extend(vector if kept else [_PADDING] * size)
         yield Answered(
             [
-                Tensor("last_hidden_state", "FP32", [len(rows), width, size], states),
-                Tensor("sentence_embedding", "FP32", [len(rows), size], pooled),
+                coded(Tensor("last_hidden_state", "FP32", [len(rows), width, size], states)),
+                coded(Tensor("sentence_embedding", "FP32", [len(rows), size], pooled)),
             ]
         )
 
@@ -74,12 +74,11 @@ def text_rerank(model: Model) -> Served:
             msg = f"{len(queries)} queries for {len(passages)} passages"
             raise V2Error(msg, "INTERNAL", raised=True)
         values = [
-            relevance(query, _fitting(passage, at, model, asked))
-            for at, (query, passage) in enumerate(zip(queries, passages, strict=True))
+            relevance(query, _fitting(passage, model, asked)) for query, passage in zip(queries, passages, strict=True)
         ]
         if "logits" not in model.name.lower():
             values = [sigmoid(value) for value in values]
-        yield Answered([Tensor("score", "FP32", [len(values), 1], array("f", values))])
+        yield Answered([coded(Tensor("score", "FP32", [len(values), 1], array("f", values)))])
 
     batches = "batch" in model.name.lower()
     shape = (-1, 1) if batches else (-1,)
@@ -104,7 +103,7 @@ def token_rerank(model: Model) -> Served:
             at = kept.index(tokens.END) if tokens.END in kept else len(kept)
             value = relevance(_plain(kept[:at]), _plain(kept[at:]))
             logits.extend([value] if columns == 1 else [-value / 2, value / 2])
-        yield Answered([Tensor("logits", "FP32", [len(rows), columns], logits)])
+        yield Answered([coded(Tensor("logits", "FP32", [len(rows), columns], logits))])
 
     return Served(model.name, _id_inputs(model, "INT64"), (Spec("logits", "FP32", (-1, columns)),), run)
 
@@ -123,7 +122,7 @@ def _joined(vectors: Iterator[array[float]]) -> array[float]:
     return made
 
 
-def _fitting(text: str, at: int, model: Model, asked: Asked) -> str:
+def _fitting(text: str, model: Model, asked: Asked) -> str:
     """The text if it fits; cut if that is asked for."""
     ids = tokens.encode(text)
     limit = model.max_model_len
@@ -131,7 +130,7 @@ def _fitting(text: str, at: int, model: Model, asked: Asked) -> str:
         return text
     if asked.value("truncate"):
         return tokens.decode(ids[:limit])
-    msg = f"text {at} has {len(ids)} tokens, which is more than the maximum sequence length of the model ({limit})"
+    msg = f"text of {len(ids)} tokens is longer than the maximum sequence length {limit}"
     raise V2Error(msg)
 
 

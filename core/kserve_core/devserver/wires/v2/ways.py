@@ -44,7 +44,7 @@ class Ways:
         unknown_model: The words for a model that is not there.
         unknown_version: The same for a version.
         not_ready: The words for a model that did not load, and the gRPC status.
-        ready_unknown: The HTTP status of `/ready` for a model that is not there.
+        forgets: Whether a model that was unloaded is as one that was never there.
         statuses: HTTP statuses by gRPC status.
     """
 
@@ -67,7 +67,7 @@ class Ways:
     unknown_model: str
     unknown_version: str
     not_ready: tuple[str, str]
-    ready_unknown: int = 404
+    forgets: bool = False
     statuses: Mapping[str, int] = field(default_factory=lambda: _STATUS, repr=False)
 
 
@@ -99,7 +99,6 @@ TRITON = Ways(
     unknown_model="Request for unknown model: '{model}' is not found",
     unknown_version="Request for unknown model: '{model}' version {version} is not found",
     not_ready=("Request for unknown model: '{model}' has no available versions", "NOT_FOUND"),
-    ready_unknown=400,
 )
 MLSERVER = Ways(
     key="mlserver",
@@ -111,6 +110,7 @@ MLSERVER = Ways(
     text_column=True,
     versions="names",
     repository=True,
+    forgets=True,
     unknown_model="Model {model} not found",
     unknown_version="Model {model} with version {version} not found",
     not_ready=("Model {model} is not ready yet.", "INVALID_ARGUMENT"),
@@ -125,7 +125,8 @@ KSERVE = Ways(
     versions="none",
     model_list=True,
     unknown_model="Model with name {model} does not exist.",
-    unknown_version="Model versioning is not supported",
+    forgets=True,
+    unknown_version="Model versioning not supported yet.",
     not_ready=("Model with name {model} does not exist.", "NOT_FOUND"),
 )
 OPENVINO = Ways(

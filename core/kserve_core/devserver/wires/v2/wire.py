@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import re
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import cached_property
 from urllib.parse import unquote
 
@@ -79,7 +79,7 @@ class V2Wire:
         except V2Error as error:
             return self._error(error)
         except UnprocessableError as error:
-            return json_reply({"detail": [error.problem]}, status=422)
+            return json_reply({"detail": error.problems}, status=422)
 
     # -- who may
 
@@ -97,7 +97,7 @@ class V2Wire:
             return Reply(401, b"Unauthorized\n", "text/plain; charset=utf-8")
         if not _RESTRICTED.match(request.path):
             return None
-        return json_reply({"error": "This API is restricted, expecting header 'authorization'"}, status=403)
+        return Reply(403, b'{"error":"This API is restricted, expecting header \'authorization\'"}', "text/plain")
 
     # -- what there is
 
@@ -112,7 +112,9 @@ class V2Wire:
             return self._get(request, self._health(path.rsplit("/", 1)[1]))
         if path == "/v2/models" and ways.model_list:
             return self._get(request, json_reply({"models": [m.name for m in self._ready()]}))
-        if path.startswith("/v2/repository/") and ways.repository:
+        if path.startswith("/v2/repository/models/" if ways.key == "kserve" else "/v2/repository/") and (
+            ways.repository or ways.key == "kserve"
+        ):
             return self._stored(request)
         found = _MODEL.fullmatch(path)
         if found is None or (path.endswith("/") and ways.key != "openvino"):
@@ -127,12 +129,13 @@ class V2Wire:
         if version is not None and ways.versions == "none":
             raise V2Error(ways.unknown_version, "UNIMPLEMENTED")
         if verb is None:
-            return self._get(request, info.model(self.repository.loaded(name, version), version, ways))
+            find = self.repository.find if ways.key == "mlserver" else self.repository.loaded
+            return self._get(request, self._told(lambda: info.model(find(name, version), version, ways)))
         if verb == "ready":
             return self._get(request, self._model_ready(name, version))
         if verb in {"config", "stats"} and ways.config:
-            model = self.repository.loaded(name, version)
-            return self._get(request, info.config(model) if verb == "config" else info.stats(model, version))
+            tell = info.config if verb == "config" else info.stats
+            return self._get(request, self._told(lambda: tell(self.repository.loaded(name, version))))
         streams = {"generate_stream"} if ways.flat_generate else {"generate_stream", "infer_stream"}
         texts = ways.flat_generate or ways.infer_stream
         if verb != "infer" and not (texts and (verb == "generate" or verb in streams)):
@@ -140,8 +143,12 @@ class V2Wire:
         if request.method != "POST":
             return self._not_allowed("POST")
         if ways.flat_generate and verb != "infer":
+            try:
+                model = self.repository.loaded(name, version)
+            except V2Error as error:
+                return json_reply({"error": error.message}, status=self.ways.statuses[error.code])
             stream = verb == "generate_stream"
-            return await text.generate(request, self._settings, self.repository, name, version, stream=stream)
+            return await text.generate(request, self._settings, self.repository, model, version, stream=stream)
         asked = bodies.read(request, ways, name, version)
         if verb in streams:
             return text.infer_stream(asked, self._settings, self.repository)
@@ -172,17 +179,17 @@ class V2Wire:
         fine = what == "live" or ways.key == "triton" or all(model.ready for model in models)
         if ways.key == "kserve":
             return json_reply({what: True})
-        return Reply(200 if fine or ways.key == "openvino" else 400, b"", None)
+        kind = "text/plain" if ways.key == "triton" else None
+        return Reply(200 if fine or ways.key == "openvino" else 400, b"", kind)
 
     def _model_ready(self, name: str, version: str | None) -> Reply:
         ways = self.ways
         if ways.key == "triton":
             try:
                 self.repository.loaded(name, version)
-            except V2Error as error:
-                msg = "Model version not ready"
-                raise V2Error(msg) from error
-            return Reply(200, b"", None)
+            except V2Error:
+                return Reply(400, b'{"error":"Model version not ready"}', "text/plain")
+            return Reply(200, b"", "text/plain")
         model = self.repository.find(name, version)
         if ways.key == "kserve":
             return json_reply({"name": name, "ready": True})
@@ -200,10 +207,19 @@ class V2Wire:
             if refused is None:
                 act = self.repository.load if parts[2] == "load" else self.repository.unload
                 act(unquote(parts[1]) if self.ways.fastapi else parts[1])
-            return refused or Reply(200, b"", None)
+            if self.ways.key == "kserve":
+                return refused or json_reply({"name": parts[1], "unload": True})
+            return refused or Reply(200, b"", "application/json" if self.ways.key == "triton" else None)
         return self._unknown()
 
     # -- shapes
+
+    def _told(self, tell: Callable[[], Reply]) -> Reply:
+        """What is told about a model; here Triton declares its errors as JSON, unlike those of requests."""
+        try:
+            return tell()
+        except V2Error as error:
+            return json_reply({"error": error.message}, status=self.ways.statuses[error.code])
 
     def _get(self, request: Request, reply: Reply) -> Reply:
         return reply if request.method in {"GET", "HEAD"} else self._not_allowed("GET")
@@ -230,8 +246,9 @@ class V2Wire:
         if self.ways.key == "mlserver" and error.raised:
             traced = f'Traceback (most recent call last):\n  File "model.py", line 1, in predict\n{error.message}\n'
             return Reply(500, traced.encode(), "text/plain; charset=utf-8")
-        reply = json_reply({"error": error.message}, status=status)
-        if self.ways.key == "triton" and error.code != "INVALID_ARGUMENT":
+        said = error.message.replace(": ", " : ", 1) if error.raised and self.ways.key == "kserve" else error.message
+        reply = json_reply({"error": said}, status=status)
+        if self.ways.key == "triton" and (error.executed or error.code in {"NOT_FOUND", "UNIMPLEMENTED"}):
             reply.content_type = "text/plain"
         return reply
 
