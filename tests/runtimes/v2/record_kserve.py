@@ -42,7 +42,8 @@ def record_kserve(servers: dict[str, Any]) -> Recorder:
     for name in ("embed_int8", "nobody"):
         record.call(f"unload {name}", "RepositoryModelUnload", unload(model_name=name), target=other)
         record.call(f"load {name}", "RepositoryModelLoad", load(model_name=name), target=other)
-    for name in ("generate", "nobody"):
-        record.post(f"unload {name}", f"/v2/repository/models/{name}/unload", {})
-        record.post(f"load {name}", f"/v2/repository/models/{name}/load", {})
+    secure = {"rest": servers["secure"]["rest"], "ca_cert": servers["ca_cert"]}
+    for name in ("embed_states", "nobody"):
+        record.post(f"unload {name}", f"/v2/repository/models/{name}/unload", {}, **secure)
+        record.post(f"load {name}", f"/v2/repository/models/{name}/load", {}, **secure)
     return record

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,10 @@ class Recorder:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         rest: str | None = None,
+        ca_cert: str | None = None,
     ) -> Any:
         """Sends a request as it is; a body that is not bytes is sent as JSON."""
+        trust = ssl.create_default_context(cafile=ca_cert) if ca_cert else False
         sent = {"accept-encoding": "identity", **(headers or {})}
         if isinstance(body, bytes):
             content: bytes | None = body
@@ -83,7 +86,7 @@ class Recorder:
             content = json.dumps(body, ensure_ascii=False).encode()
             sent.setdefault("content-type", "application/json")
         received, broken = b"", None
-        with httpx.Client(trust_env=False, timeout=60) as client:
+        with httpx.Client(trust_env=False, timeout=60, verify=trust) as client:
             with client.stream(method, (rest or self.rest) + path, content=content, headers=sent) as response:
                 try:
                     for chunk in response.iter_raw():
