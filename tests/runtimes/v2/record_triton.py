@@ -107,9 +107,6 @@ def _streams(record: Recorder) -> None:
         record.call(f"stream, {name}", "ModelStreamInfer", v2.text_message("tiny", text, given=[ON], **FINAL))
     record.call("stream, unknown model", "ModelStreamInfer", v2.text_message("nobody", "Say hello.", given=[ON]))
     record.call("stream, plain model", "ModelStreamInfer", v2.text_message("generate", "Say hello.", **FINAL))
-    second = v2.text_message("generate", "Count to ten.", **FINAL)
-    second.id = "r2"
-    record.call("stream, two requests", "ModelStreamInfer", v2.text_message("tiny", "Say hello.", **FINAL), second)
     record.call(
         "parameters",
         "ModelInfer",

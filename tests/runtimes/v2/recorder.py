@@ -143,6 +143,8 @@ class Recorder:
                     received.append(channel.unary_unary(path)(sent[0], metadata=tuple(metadata), timeout=60))
             except grpc.RpcError as error:
                 code, details = error.code().name, error.details() or ""
+                if "Socket closed" in details or "failed to connect" in details:
+                    raise  # the server has died
         self.grpc[name] = {
             "method": path,
             "metadata": [list(pair) for pair in metadata],
