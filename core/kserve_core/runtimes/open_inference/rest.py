@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from kserve_core._json import encode
 from kserve_core.calls import Call, Response, StreamCall
-from kserve_core.errors import UnsupportedParameterError
+from kserve_core.errors import BadResponseError, UnsupportedParameterError
 from kserve_core.runtimes.open_inference import metadata
 from kserve_core.runtimes.open_inference.bodies import Binary, infer_body, load_json, read_infer, with_headers
 from kserve_core.runtimes.open_inference.dialects import OPENVINO, Dialect
@@ -207,7 +207,7 @@ def _read_yes(response: Response) -> bool:
         return True
     try:
         raw = load_json(response.body, "a readiness answer", status=response.status)
-    except ValueError:
+    except BadResponseError:
         return True
     if isinstance(raw, dict):
         return raw.get("ready", raw.get("live", True)) is not False
