@@ -88,10 +88,10 @@ class ClusterAccess:
         Raises:
             ConfigurationError: If there is no access to a cluster here, or it is one that is not supported.
         """
-        explicit = self.kubeconfig is not None or self.context is not None or bool(os.environ.get(VARIABLE))
-        if not explicit and in_pod():
-            return self._in_cluster()
         files = kubeconfig_files(self.kubeconfig)
+        named = self.kubeconfig is not None or self.context is not None or bool(os.environ.get(VARIABLE) and files)
+        if not named and in_pod():
+            return self._in_cluster()
         if not files:
             msg = "There is no access to a cluster: no service account in a pod, and no kubeconfig."
             raise ConfigurationError(msg, hint="Log in (oc login), or give kubeconfig='path'.")

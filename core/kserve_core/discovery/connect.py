@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from kserve_core import hints
 from kserve_core.credentials import ApiKey
 from kserve_core.discovery.addresses import is_service_host
+from kserve_core.discovery.ask_server import aask, ask
 from kserve_core.discovery.authorities import api_host_domains
 from kserve_core.discovery.cluster import HOST_VARIABLE, ApiServer, ClusterAccess
 from kserve_core.discovery.facts import Discovery
@@ -119,7 +120,7 @@ def from_inference_service(
     """See `Endpoint.from_inference_service`."""
     _check(api_key, options, cluster_token=request.cluster_token)
     found, server = _run(request)
-    return endpoint_of(cls, found, _token(found, server, request, api_key), options)
+    return ask(endpoint_of(cls, found, _token(found, server, request, api_key), options))
 
 
 async def afrom_inference_service(
@@ -128,7 +129,7 @@ async def afrom_inference_service(
     """See `Endpoint.afrom_inference_service`."""
     _check(api_key, options, cluster_token=request.cluster_token)
     found, server = await _arun(request)
-    return endpoint_of(cls, found, _token(found, server, request, api_key), options)
+    return await aask(endpoint_of(cls, found, _token(found, server, request, api_key), options))
 
 
 def endpoint_of(cls: type[Endpoint], found: Discovery, api_key: ApiKey | None, options: Mapping[str, Any]) -> Endpoint:

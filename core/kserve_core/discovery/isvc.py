@@ -189,8 +189,7 @@ def _runtime_notes(documents: Documents, name: str, choice: RuntimeChoice) -> li
             notes.append(f"The ServingRuntime {name} could not be read: {why}.")
     if choice.key is None:
         what = f"It is a {choice.variant}, for which" if choice.variant else "The runtime is not known:"
-        tail = " this package has no class" if choice.variant else f" {choice.evidence}"
-        notes.append(f"{what}{tail}; detect_runtime() asks the server itself.")
+        notes.append(f"{what} {'this package has no class' if choice.variant else choice.evidence}.")
     return notes
 
 

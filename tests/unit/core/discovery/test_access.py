@@ -335,6 +335,8 @@ def test_which_comes_first(pod: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert not access(default).server().in_cluster
     monkeypatch.setenv("KUBECONFIG", str(default))
     assert not ClusterAccess().server().in_cluster
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    assert ClusterAccess().server().in_cluster
     monkeypatch.delenv("KUBECONFIG")
     (pod / "token").unlink()
     assert not ClusterAccess().server().in_cluster

@@ -153,6 +153,45 @@ def test_no_secret_anywhere(make: Any, kube: Kube, tmp_path: Path, caplog: pytes
     assert TOKEN.encode() not in pickle.dumps(endpoint)
 
 
+# --- asking the server ------------------------------------------------------------------------------------------
+
+UNKNOWN = {"predictor": {"model": {"modelFormat": {"name": "onnx"}, "runtime": "of-ours"}}}
+
+
+def test_a_server_is_asked_where_the_cluster_does_not_tell(make: Any) -> None:
+    answers = {"/v2": {"name": "triton", "version": "2.51"}, "/v2/repository/index": [{"name": "bert"}]}
+    with Kube(answers, tokens={SECRET}) as server:
+        endpoint = make({ISVC: isvc(spec=UNKNOWN, status={"url": server.url})}, api_key=SECRET)
+        found = endpoint.discovered
+        assert found is not None
+        assert (found.runtime, found.model, found.runtime_version) == ("triton", "bert", "2.51")
+        assert "GET /v2" in endpoint.describe()
+        assert endpoint.timeout == 300.0
+        assert endpoint.max_retries == 2
+
+
+def test_the_path_the_server_is_found_at_is_kept(make: Any) -> None:
+    with Kube({"/openai/v1/models": {"data": [{"id": "a"}, {"id": "b"}]}}) as server:
+        endpoint = make({ISVC: isvc(spec=UNKNOWN, status={"url": server.url})})
+        assert endpoint.base_url == f"{server.url}/openai/v1"
+        assert (endpoint.discovered.runtime, endpoint.discovered.model) == ("vllm", None)
+
+
+def test_a_server_that_does_not_answer_is_noted(make: Any) -> None:
+    with Kube(tokens={"another"}) as server:
+        endpoint = make({ISVC: isvc(spec=UNKNOWN, status={"url": server.url})}, api_key=SECRET)
+        assert endpoint.discovered.runtime is None
+        assert any("in vain" in note for note in endpoint.discovered.notes)
+        assert SECRET not in endpoint.describe()
+
+
+def test_a_server_is_not_asked_what_is_known(make: Any) -> None:
+    with Kube() as server:
+        make({ISVC: isvc(status={"url": server.url})}, api_key=SECRET)
+        make({RUNTIME: {"spec": {"annotations": {"opendatahub.io/kserve-runtime": "autogluon"}}}}, api_key=SECRET)
+        assert server.seen == []
+
+
 # --- what is refused --------------------------------------------------------------------------------------------
 
 

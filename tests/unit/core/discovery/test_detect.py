@@ -231,6 +231,12 @@ def test_grpc_servers_of_another_kind() -> None:
         assert len(server.calls) == 1
 
 
+def test_a_grpc_server_that_is_asked_over_http() -> None:
+    with GrpcServer(abort("UNIMPLEMENTED", "unknown service")) as server, pytest.raises(KServeError) as caught:
+        detect_runtime(server.url.replace("grpc://", "http://"))
+    assert "grpc" in caught.value.hint
+
+
 def test_an_unknown_name_over_grpc() -> None:
     def answer(_: bytes, context: Any, number: int) -> bytes:
         if number == 1:

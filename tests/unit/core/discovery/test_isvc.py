@@ -348,7 +348,7 @@ def test_the_runtime_by_the_models_format(find: Any, model: Any, key: str | None
     found = find({ISVC: changed})
     assert found.runtime == key
     assert any("selected by the cluster" in note for note in found.notes)
-    assert key is not None or any("detect_runtime" in note for note in found.notes)
+    assert key is not None or any("runtime is not known" in note for note in found.notes)
 
 
 def test_a_runtime_for_the_whole_cluster(find: Any, kube: Kube) -> None:
