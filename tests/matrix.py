@@ -18,7 +18,9 @@ class Entry:
         langchain: Class names in `langchain_kserve`, by capability: `chat`, `llm`, `embeddings`, `rerank`.
         llamaindex: Class names in `llamaindex_kserve`, by capability: `llm`, `embedding`, `rerank`.
         features: What the runtime can do; a real target's own list goes before it.
-        wire: Which of its wires the development server speaks at its own port (`vllm`, `caikit`).
+        wire: Which of its wires the development server speaks at its own port (`vllm`, `caikit`, `triton`, ...).
+        path: What the runtime's base URL has behind the development server's.
+        models: The development server's models by capability, where they are not one and the same.
         grpc: The attribute of the development server that has the gRPC URL, where the runtime is reached by that.
         chat: What its chat classes have to be told besides the connection.
         example_url: A URL of the form it takes, for tests that never connect.
@@ -29,6 +31,8 @@ class Entry:
     llamaindex: Mapping[str, str] = field(default_factory=dict, hash=False)
     features: frozenset[str] = frozenset()
     wire: str = "vllm"
+    path: str = ""
+    models: Mapping[str, str] = field(default_factory=dict, hash=False)
     grpc: str | None = None
     chat: Mapping[str, Any] = field(default_factory=dict, hash=False)
     example_url: str = "https://model.example.com/v1"
@@ -48,6 +52,7 @@ _CAIKIT_LLAMAINDEX = {"llm": "CaikitLLM", "embedding": "CaikitEmbedding", "reran
 _CAIKIT_FEATURES = frozenset(
     {
         "usage",
+        "finish_reason",
         "logprobs",
         "stop",
         "tokenize",
@@ -58,9 +63,31 @@ _CAIKIT_FEATURES = frozenset(
     }
 )
 
+_V2_MODELS = {"embedding": "tiny-embedding", "rerank": "tiny-rerank"}
+_TEMPLATED = {"chat_template": "chatml", "max_tokens": 256}
+_TRITON_LANGCHAIN = {
+    "chat": "ChatTriton",
+    "llm": "TritonLLM",
+    "embeddings": "TritonEmbeddings",
+    "rerank": "TritonRerank",
+}
+_TRITON_LLAMAINDEX = {"llm": "TritonLLM", "embedding": "TritonEmbedding", "rerank": "TritonRerank"}
+_TRITON_FEATURES = frozenset(
+    {"usage", "finish_reason", "logprobs", "choices", "stop", "model_names", "models", "scripted"}
+)
+_MLSERVER_LANGCHAIN = {
+    "chat": "ChatMLServer",
+    "llm": "MLServerLLM",
+    "embeddings": "MLServerEmbeddings",
+    "rerank": "MLServerRerank",
+}
+_MLSERVER_LLAMAINDEX = {"llm": "MLServerLLM", "embedding": "MLServerEmbedding", "rerank": "MLServerRerank"}
+_MLSERVER_FEATURES = frozenset({"stop", "model_names", "models", "scripted"})
+
 RUNTIMES: tuple[Entry, ...] = (
     Entry(
         key="vllm",
+        path="/v1",
         langchain={
             "chat": "ChatVLLM",
             "llm": "VLLM",
@@ -79,6 +106,7 @@ RUNTIMES: tuple[Entry, ...] = (
                 "usage",
                 "usage_cached",
                 "usage_reasoning",
+                "finish_reason",  # tells why a completion ended
                 "logprobs",
                 "reasoning",
                 "choices",  # n > 1
@@ -121,6 +149,7 @@ RUNTIMES: tuple[Entry, ...] = (
                 "structured_output",
                 "json_mode",
                 "usage",
+                "finish_reason",
                 "logprobs",
                 "top_logprobs",
                 "stop",
@@ -131,6 +160,91 @@ RUNTIMES: tuple[Entry, ...] = (
         ),
         grpc="tgis_url",
         chat={"chat_template": "chatml", "max_tokens": 256},
+        example_url="grpcs://model.example.com:443",
+    ),
+    Entry(
+        key="triton",
+        langchain=_TRITON_LANGCHAIN,
+        llamaindex=_TRITON_LLAMAINDEX,
+        features=_TRITON_FEATURES,
+        wire="triton",
+        models=_V2_MODELS,
+        chat=_TEMPLATED,
+        example_url="https://model.example.com",
+    ),
+    Entry(
+        key="triton-grpc",
+        langchain=_TRITON_LANGCHAIN,
+        llamaindex=_TRITON_LLAMAINDEX,
+        features=_TRITON_FEATURES,
+        wire="triton",
+        models=_V2_MODELS,
+        grpc="v2_grpc_url",
+        chat=_TEMPLATED,
+        example_url="grpcs://model.example.com:443",
+    ),
+    Entry(
+        key="mlserver",
+        langchain=_MLSERVER_LANGCHAIN,
+        llamaindex=_MLSERVER_LLAMAINDEX,
+        features=_MLSERVER_FEATURES,
+        wire="mlserver",
+        models=_V2_MODELS,
+        chat=_TEMPLATED,
+        example_url="https://model.example.com",
+    ),
+    Entry(
+        key="mlserver-grpc",
+        langchain=_MLSERVER_LANGCHAIN,
+        llamaindex=_MLSERVER_LLAMAINDEX,
+        features=_MLSERVER_FEATURES,
+        wire="mlserver",
+        models=_V2_MODELS,
+        grpc="v2_grpc_url",
+        chat=_TEMPLATED,
+        example_url="grpcs://model.example.com:443",
+    ),
+    Entry(
+        key="openvino",
+        langchain={
+            "chat": "ChatOpenVINO",
+            "llm": "OpenVINOLLM",
+            "embeddings": "OpenVINOEmbeddings",
+            "rerank": "OpenVINORerank",
+        },
+        llamaindex={"llm": "OpenVINOLLM", "embedding": "OpenVINOEmbedding", "rerank": "OpenVINORerank"},
+        features=frozenset(
+            {
+                "tools",
+                "tool_choice",
+                "parallel_tools",
+                "structured_output",
+                "json_mode",
+                "images",
+                "usage",
+                "finish_reason",
+                "reasoning",
+                "choices",
+                "stop",
+                "tokenize",
+                "token_ids",
+                "model_names",
+                "models",
+                "scripted",
+            }
+        ),
+        wire="openvino",
+        path="/v3",
+        example_url="https://model.example.com/v3",
+    ),
+    Entry(
+        key="openvino-grpc",  # tensors only
+        langchain={"embeddings": "OpenVINOEmbeddings", "rerank": "OpenVINORerank"},
+        llamaindex={"embedding": "OpenVINOEmbedding", "rerank": "OpenVINORerank"},
+        features=frozenset({"model_names"}),
+        wire="openvino",
+        models=_V2_MODELS,
+        grpc="v2_grpc_url",
         example_url="grpcs://model.example.com:443",
     ),
 )

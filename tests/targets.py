@@ -137,9 +137,19 @@ def development_server(wire: str = "vllm") -> DevServer:
     if wire not in _started:
         from kserve_core.devserver import DevServer, Model
 
-        models = (Model(name=MODEL), Model(name=OTHER_MODEL, parent=MODEL))
-        grpc = {"caikit_grpc": True} if wire == "caikit" else {"tgis": True}
-        server = DevServer(runtime=wire, api_key=API_KEY, models=models, request_id_headers=True, **grpc)
+        models = [Model(name=MODEL), Model(name=OTHER_MODEL, parent=MODEL)]
+        grpc = {"vllm": "tgis", "caikit": "caikit_grpc"}.get(wire, "v2_grpc")
+        if grpc == "v2_grpc":
+            # The first has an input that cuts long texts; a name says what a model of this server does.
+            models += [Model(name="tiny-embedding-truncating", aliases=("tiny-embedding",)), Model(name="tiny-rerank")]
+        server = DevServer(
+            runtime=wire,
+            api_key=API_KEY,
+            protect_all=grpc == "v2_grpc",  # by a proxy, as in a cluster: these servers guard little themselves
+            models=models,
+            request_id_headers=True,
+            **{grpc: True},
+        )
         _started[wire] = server.start()
     return _started[wire]
 
@@ -160,9 +170,13 @@ def _development_target(runtime_key: str) -> Target:
     entry = matrix.entry(runtime_key)
     server = development_server(entry.wire)
     known = features(runtime_key)
-    url = getattr(server, entry.grpc) if entry.grpc else f"{server.url}/v1" if entry.wire == "vllm" else server.url
+    url = getattr(server, entry.grpc) if entry.grpc else f"{server.url}{entry.path}"
     params = {"base_url": url, "api_key": API_KEY, "model": MODEL}
-    capabilities = {name: dict(params) for name in (*matrix.CAPABILITIES, "reasoning") if name in known}
+    capabilities = {
+        name: {**params, "model": entry.models.get(name, MODEL)}
+        for name in (*matrix.CAPABILITIES, "reasoning")
+        if name in known
+    }
     for name in {"chat", "reasoning"} & capabilities.keys():
         capabilities[name].update(entry.chat)
     return Target(
