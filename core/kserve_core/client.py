@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from typing import Any, Generic, Protocol, TypeVar, overload
 
+from kserve_core import observe
 from kserve_core.calls import Exchange, Flow, Given, GrpcStreamCall, Parallel, StreamCall, StreamExchange
 from kserve_core.capabilities import ChatRequest, TextRequest
 from kserve_core.endpoint import Endpoint
@@ -65,26 +66,48 @@ class RuntimeClient(Generic[R]):
     def __repr__(self) -> str:
         return f"RuntimeClient({self.endpoint!r}, {type(self.runtime).__name__})"
 
-    def run(self, exchange: Exchange[T]) -> T:
+    def run(self, exchange: Exchange[T], *, about: Any = None) -> T:
         """Runs an exchange and returns its result.
+
+        Args:
+            exchange: The exchange.
+            about: For telemetry: the request the exchange is made for (`ChatRequest`, `EmbeddingRequest`, ..., or
+                `observe.Named`). Without it the exchange is no operation of its own in traces.
 
         Raises:
             KServeError: What the exchange's calls raised and its flow did not handle.
         """
+        if about is None or observe.active is None:
+            return self._run(exchange)
+        with observe.active.operation(self, about) as operation:
+            return operation.result(self._run(exchange))
+
+    def _run(self, exchange: Exchange[T]) -> T:
         if not isinstance(exchange, Generator):
             return self.transport.run(exchange)  # type: ignore[no-any-return]
         with closing(exchange):
             return self._flow(exchange)
 
-    async def arun(self, exchange: Exchange[T]) -> T:
+    async def arun(self, exchange: Exchange[T], *, about: Any = None) -> T:
         """As `run`, from an event loop."""
+        if about is None or observe.active is None:
+            return await self._arun(exchange)
+        with observe.active.operation(self, about) as operation:
+            return operation.result(await self._arun(exchange))
+
+    async def _arun(self, exchange: Exchange[T]) -> T:
         if not isinstance(exchange, Generator):
             return await self.transport.arun(exchange)  # type: ignore[no-any-return]
         with closing(exchange):
             return await self._aflow(exchange)
 
-    def stream(self, exchange: StreamExchange[T]) -> Generator[T, None, None]:
-        """Runs an exchange and yields its pieces; close the generator to stop the server."""
+    def stream(self, exchange: StreamExchange[T], *, about: Any = None) -> Generator[T, None, None]:
+        """Runs an exchange and yields its pieces; close the generator to stop the server. `about` is as in `run`."""
+        if about is None or observe.active is None:
+            return self._stream(exchange)
+        return observe.active.operation(self, about, streamed=True).pieces(self._stream(exchange))
+
+    def _stream(self, exchange: StreamExchange[T]) -> Generator[T, None, None]:
         call: Any = exchange
         if isinstance(exchange, Generator):
             with closing(exchange):
@@ -95,8 +118,13 @@ class RuntimeClient(Generic[R]):
         with closing(self.transport.stream(call)) as pieces:
             yield from pieces
 
-    async def astream(self, exchange: StreamExchange[T]) -> AsyncGenerator[T, None]:
+    def astream(self, exchange: StreamExchange[T], *, about: Any = None) -> AsyncGenerator[T, None]:
         """As `stream`, from an event loop."""
+        if about is None or observe.active is None:
+            return self._astream(exchange)
+        return observe.active.operation(self, about, streamed=True).apieces(self._astream(exchange))
+
+    async def _astream(self, exchange: StreamExchange[T]) -> AsyncGenerator[T, None]:
         call: Any = exchange
         if isinstance(exchange, Generator):
             with closing(exchange):
@@ -129,19 +157,28 @@ class RuntimeClient(Generic[R]):
             KServeError: If there is no answer, or it is an error.
         """
         runtime = self.runtime if runtime is None else runtime
+        if observe.active is None:
+            return self._answer(request, runtime, streamed, None)
+        with observe.active.operation(self, request) as operation:
+            return operation.result(self._answer(request, runtime, streamed, operation))
+
+    def _answer(self, request: Any, runtime: Any, streamed: bool | None, noted: observe.Operation | None) -> Any:
         refused = False
         if self._streams(request, streamed):
             collector: Any = collector_for(request)
             try:
-                with closing(self.stream(streamed_exchange(runtime, request))) as pieces:
+                with closing(self._stream(streamed_exchange(runtime, request))) as pieces:
                     for piece in pieces:
+                        if noted is not None:
+                            noted.first_piece()
+                            noted = None
                         collector.take(piece)
                 return collector.result()
             except KServeError as exc:
                 if not refuses_streams(exc):
                     raise
                 refused = not isinstance(exc, ConfigurationError)
-        result = self.run(_whole(runtime, request))
+        result = self._run(_whole(runtime, request))
         self._no_streams = self._no_streams or refused
         return result
 
@@ -156,19 +193,28 @@ class RuntimeClient(Generic[R]):
     async def aanswer(self, request: Any, *, runtime: Any = None, streamed: bool | None = None) -> Any:
         """As `answer`, from an event loop."""
         runtime = self.runtime if runtime is None else runtime
+        if observe.active is None:
+            return await self._aanswer(request, runtime, streamed, None)
+        with observe.active.operation(self, request) as operation:
+            return operation.result(await self._aanswer(request, runtime, streamed, operation))
+
+    async def _aanswer(self, request: Any, runtime: Any, streamed: bool | None, noted: observe.Operation | None) -> Any:
         refused = False
         if self._streams(request, streamed):
             collector: Any = collector_for(request)
             try:
-                async with aclosing(self.astream(streamed_exchange(runtime, request))) as pieces:
+                async with aclosing(self._astream(streamed_exchange(runtime, request))) as pieces:
                     async for piece in pieces:
+                        if noted is not None:
+                            noted.first_piece()
+                            noted = None
                         collector.take(piece)
                 return collector.result()
             except KServeError as exc:
                 if not refuses_streams(exc):
                     raise
                 refused = not isinstance(exc, ConfigurationError)
-        result = await self.arun(_whole(runtime, request))
+        result = await self._arun(_whole(runtime, request))
         self._no_streams = self._no_streams or refused
         return result
 
@@ -232,10 +278,11 @@ class RuntimeClient(Generic[R]):
 
     def _parallel(self, step: Parallel[T]) -> list[T | KServeError]:
         """Runs calls in worker threads; an unexpected exception stops those not yet begun."""
+        run = self._call if observe.active is None else observe.active.batched(self._call, len(step.calls))
 
         def work(index: int, call: Any) -> T | KServeError:
             try:
-                result: T | KServeError = self._call(call)
+                result: T | KServeError = run(call)
             except KServeError as exc:
                 result = exc
             if step.on_done is not None:
@@ -260,11 +307,12 @@ class RuntimeClient(Generic[R]):
         """Runs calls in tasks; cancelling this, or an unexpected exception, cancels them all."""
         results: list[Any] = [None] * len(step.calls)
         remaining = iter(enumerate(step.calls))
+        run = self._acall if observe.active is None else observe.active.abatched(self._acall, len(step.calls))
 
         async def work() -> None:
             for index, call in remaining:
                 try:
-                    results[index] = await self._acall(call)
+                    results[index] = await run(call)
                 except KServeError as exc:
                     results[index] = exc
                 if step.on_done is not None:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
-from kserve_core import hints
+from kserve_core import hints, observe
+from kserve_core.call_log import log_failure, log_stream, named
 from kserve_core.calls import GrpcCall, GrpcFailure, GrpcStreamCall, StreamCall
 from kserve_core.deadline import Deadline
 from kserve_core.endpoint import Endpoint
@@ -21,6 +22,7 @@ logger = logging.getLogger("kserve_core.grpc")
 
 T = TypeVar("T")
 
+_REQUEST_IDS = ("x-request-id", "x-correlation-id")
 _KEY = re.compile(r"[0-9a-z_.\-]+\Z")
 _HTTP_ONLY = frozenset({"accept", "accept-encoding", "content-encoding", "content-type", "host", "user-agent"})
 """Headers a user may give for REST that mean nothing here, or are set otherwise (`host` is the channel's authority)."""
@@ -44,7 +46,10 @@ class GrpcSending:
         self.payload: bytes = call.request.SerializeToString()
         self.attempt = 0
         self._token: str | None = None
+        self.watch = observe.watch()
+        self._sent_at = 0.0
         self._fixed = _metadata(endpoint, call)
+        self._request_id = next((value for name, value in self._fixed if name in _REQUEST_IDS), None)
 
     @property
     def is_costly(self) -> bool:
@@ -52,13 +57,19 @@ class GrpcSending:
         return True
 
     def complete(self, error: KServeError) -> KServeError:
-        """As `http_messages.Sending.complete`; no request id of its own is sent over gRPC."""
+        """As `http_messages.Sending.complete`."""
+        error.request_id = error.request_id or self._request_id
+        log_failure(logger, self.call.method, error)
         return error
 
     def begin(self, send: Send) -> tuple[tuple[tuple[str, str], ...], Deadline]:
         """The metadata and the deadline of one attempt."""
         self.attempt = send.attempt
         self._token = send.token
+        self._sent_at = time.monotonic()
+        if logger.isEnabledFor(logging.DEBUG):
+            facts = (self.call.method, len(self.payload), send.attempt, named(self._request_id))
+            logger.debug("%s: sending %d bytes, attempt %d%s", *facts)
         metadata = self._fixed
         if send.token is not None:
             keys = ("authorization", *self.call.token_keys)
@@ -115,6 +126,7 @@ class GrpcSending:
             return call.read(message)
         except KServeError as exc:
             exc.attempts = exc.attempts or self.attempt
+            exc.request_id = exc.request_id or self._request_id
             raise
         except Exception as exc:
             msg = f"The answer to {call.method} cannot be understood ({len(data)} bytes)."
@@ -129,6 +141,7 @@ class GrpcSending:
             status=0,
             headers={},
             attempt=self.attempt,
+            sent_id=self._request_id,
             strict=self.endpoint.strict_stream,
         )
 
@@ -147,21 +160,26 @@ class GrpcSending:
         error.status = error.status or None
         return error
 
-    def log(self, outcome: str, began: float, size: int | None = None) -> None:
-        """One line per answer: no metadata, no message."""
+    def answered(self, outcome: str, began: float, size: int | None = None) -> None:
+        """An answer has come, or a stream begun (`size` None); one line in the log: no metadata, no message."""
+        if self.watch is not None:
+            self.watch.answered(self._request_id)
         if logger.isEnabledFor(logging.DEBUG):
-            took = (time.monotonic() - began) * 1000
-            came = "stream" if size is None else f"{size} bytes"
-            logger.debug(
-                "%s: %s after %.0f ms, %d bytes sent, %s received, attempt %d",
-                *(self.call.method, outcome, took, len(self.payload), came, self.attempt),
-            )
+            took = time.monotonic() - began
+            came = "a stream" if size is None else f"{size} bytes"
+            facts = (self.call.method, outcome, came, took, self.attempt, named(self._request_id))
+            logger.debug("%s: %s with %s after %.3f s, attempt %d%s", *facts)
+
+    def ended(self, reader: StreamReader[Any]) -> None:
+        """A stream is over: one line in the log."""
+        log_stream(logger, self.call.method, reader, self._sent_at)
 
 
 def _metadata(endpoint: Endpoint, call: GrpcCall[Any] | GrpcStreamCall[Any]) -> tuple[tuple[str, str], ...]:
     found = {name.lower(): value for name, value in endpoint.headers if name.lower() not in _HTTP_ONLY}
     for name, value in call.metadata.items():
         found[name.lower()] = value
+    observe.add_headers(found)
     if "authorization" in found:
         found = {**dict.fromkeys(call.token_keys, found["authorization"]), **found}
     for name, value in found.items():

@@ -81,7 +81,8 @@ class GrpcTransport(BaseTransport[SyncChannel, AsyncChannel]):
         Raises:
             KServeError: If there is no answer, it is an error, or it ends before the runtime said it was complete.
         """
-        opened: _Opened[T, SyncStream] = self._drive(GrpcSending(self.endpoint, call))
+        sending = GrpcSending(self.endpoint, call)
+        opened: _Opened[T, SyncStream] = self._drive(sending)
         reader = opened.reader
         try:
             reader.rest()
@@ -98,10 +99,12 @@ class GrpcTransport(BaseTransport[SyncChannel, AsyncChannel]):
                         pass  # the status, so that the server does not see a call that was cancelled
         finally:
             opened.stream.close()
+            sending.ended(reader)
 
     async def astream(self, call: GrpcStreamCall[T]) -> AsyncGenerator[T, None]:
         """As `stream`, from an event loop."""
-        opened: _Opened[T, AsyncStream] = await self._adrive(GrpcSending(self.endpoint, call))
+        sending = GrpcSending(self.endpoint, call)
+        opened: _Opened[T, AsyncStream] = await self._adrive(sending)
         reader = opened.reader
         try:
             reader.rest()
@@ -120,6 +123,7 @@ class GrpcTransport(BaseTransport[SyncChannel, AsyncChannel]):
                         pass
         finally:
             opened.stream.close()
+            sending.ended(reader)
 
     # One attempt
 
@@ -137,7 +141,7 @@ class GrpcTransport(BaseTransport[SyncChannel, AsyncChannel]):
         except ValueError as exc:  # another thread has closed the channel
             raise StaleConnectionError(_CLOSED) from exc
         else:
-            sending.log("OK", began, len(data))
+            sending.answered("OK", began, len(data))
             return data
         # Not inside the handler: the library's exception must not hang on ours, its text may repeat what was sent.
         raise self._failed(sending, failed, deadline, began, fresh=action.fresh)
@@ -160,7 +164,7 @@ class GrpcTransport(BaseTransport[SyncChannel, AsyncChannel]):
                 raise
             raise EndpointConnectionError(_CLOSED) from None
         else:
-            sending.log("OK", began, len(data))
+            sending.answered("OK", began, len(data))
             return data
         raise self._failed(sending, failed, deadline, began, fresh=action.fresh)
 
@@ -175,7 +179,7 @@ class GrpcTransport(BaseTransport[SyncChannel, AsyncChannel]):
         finally:
             if not keep:
                 stream.close()
-        sending.log("OK", began)
+        sending.answered("OK", began)
         return opened
 
     async def _aopen(
@@ -191,12 +195,12 @@ class GrpcTransport(BaseTransport[SyncChannel, AsyncChannel]):
         finally:
             if not keep:
                 stream.close()
-        sending.log("OK", began)
+        sending.answered("OK", began)
         return opened
 
     def _failed(self, sending: GrpcSending, exc: Any, deadline: Deadline, began: float, *, fresh: bool) -> KServeError:
         error = _status_error(sending, exc, deadline)
-        sending.log(exc.code().name, began)
+        sending.answered(exc.code().name, began, 0)
         if isinstance(error, TLSError) and self._pinned.known is not None and not fresh:
             # The server has a new certificate: pin that one, on a new channel.
             self._pinned.forget()
@@ -249,7 +253,10 @@ def _next(opened: _Opened[T, SyncStream], *, first: bool = False) -> Sequence[T]
     reader = opened.reader
     try:
         data = opened.stream.read()
-        return reader.finish() if data is None else reader.feed(opened.sending.parse(data))
+        if data is None:
+            return reader.finish()
+        reader.size += len(data)
+        return reader.feed(opened.sending.parse(data))
     except Exception as exc:  # noqa: BLE001 - whatever a decoder raises becomes an error of the tree
         cause = exc
     raise _stream_error(opened, cause, first=first)
@@ -259,7 +266,10 @@ async def _anext(opened: _Opened[T, AsyncStream], *, first: bool = False) -> Seq
     reader = opened.reader
     try:
         data = await opened.stream.read()
-        return reader.finish() if data is None else reader.feed(opened.sending.parse(data))
+        if data is None:
+            return reader.finish()
+        reader.size += len(data)
+        return reader.feed(opened.sending.parse(data))
     except Exception as exc:  # noqa: BLE001 - as above
         cause = exc
     raise _stream_error(opened, cause, first=first)

@@ -6,8 +6,9 @@ import logging
 import time
 from typing import Any, TypeVar
 
-from kserve_core import hints
+from kserve_core import hints, observe
 from kserve_core._version import __version__
+from kserve_core.call_log import log_failure, log_stream, named
 from kserve_core.calls import Call, Response, StreamCall
 from kserve_core.deadline import Deadline
 from kserve_core.endpoint import Endpoint, check_headers
@@ -44,6 +45,8 @@ class Sending:
         self.streamed = isinstance(call, StreamCall)
         self.attempt = 0
         self.token: str | None = None
+        self.watch = observe.watch()
+        self._sent_at = 0.0
         self._headers = self._fixed_headers()
         self._request_id = self._headers.get("x-request-id")
 
@@ -56,6 +59,11 @@ class Sending:
         """The request of one attempt."""
         self.attempt = send.attempt
         self.token = send.token
+        self._sent_at = time.monotonic()
+        if logger.isEnabledFor(logging.DEBUG):
+            size = 0 if self.call.body is None else len(self.call.body)
+            facts = (self._name(), size, send.attempt, named(self._request_id))
+            logger.debug("%s: sending %d bytes, attempt %d%s", *facts)
         headers = self._headers
         if send.token is not None:
             headers = {**headers, "authorization": f"Bearer {send.token}"}
@@ -90,6 +98,7 @@ class Sending:
     def complete(self, error: KServeError) -> KServeError:
         """Adds the request id that was sent, if the server named none."""
         error.request_id = error.request_id or self._request_id
+        log_failure(logger, self._name(), error)
         return error
 
     def judge(self, answer: object, token_sent: bool) -> KServeError | None:
@@ -148,16 +157,23 @@ class Sending:
                 attempts=self.attempt,
             ) from exc
 
-    def log(self, status: int, began: float, size: int | None = None) -> None:
-        """One line per answer: no header, no body."""
+    def answered(self, status: int, headers: dict[str, str], began: float, size: int | None = None) -> None:
+        """An answer has come, or a stream begun (`size` None); one line in the log: no header's value, no body."""
+        if self.watch is not None:
+            self.watch.answered(request_id(headers) or self._request_id)
         if logger.isEnabledFor(logging.DEBUG):
-            took = (time.monotonic() - began) * 1000
-            sent = 0 if self.call.body is None else len(self.call.body)
-            came = "stream" if size is None else f"{size} bytes"
-            logger.debug(
-                "%s %s: %d after %.0f ms, %d bytes sent, %s received, attempt %d",
-                *(self.call.method, self.call.path, status, took, sent, came, self.attempt),
-            )
+            came = "a stream" if size is None else f"{size} bytes"
+            took = time.monotonic() - began
+            facts = (self._name(), status, came, took, self.attempt, named(request_id(headers) or self._request_id))
+            logger.debug("%s: %d with %s after %.3f s, attempt %d%s", *facts)
+
+    def ended(self, reader: StreamReader[Any]) -> None:
+        """A stream is over: one line in the log."""
+        log_stream(logger, self._name(), reader, self._sent_at)
+
+    def _name(self) -> str:
+        """Method and path; a query may hold what a log must not."""
+        return f"{self.call.method} {self.call.path.partition('?')[0]}"
 
     def _fixed_headers(self) -> dict[str, str]:
         headers = {
@@ -172,6 +188,7 @@ class Sending:
         if self.call.headers:
             for name, value in check_headers(self.call.headers).items():
                 headers[name.lower()] = value
+        observe.add_headers(headers)
         return headers
 
 

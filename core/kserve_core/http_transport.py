@@ -67,7 +67,8 @@ class HttpTransport(BaseTransport[Pool, LoopPool]):
         Raises:
             KServeError: If there is no answer, it is an error, or it ends before the runtime said it was complete.
         """
-        opened: _Opened[T, SyncAnswer] = self._drive(Sending(self.endpoint, call))
+        sending = Sending(self.endpoint, call)
+        opened: _Opened[T, SyncAnswer] = self._drive(sending)
         reader = opened.reader
         try:
             yield from opened.pieces
@@ -81,10 +82,12 @@ class HttpTransport(BaseTransport[Pool, LoopPool]):
                 opened.answer.drain(TAIL_SECONDS)
         finally:
             opened.answer.close()
+            sending.ended(reader)
 
     async def astream(self, call: StreamCall[T]) -> AsyncGenerator[T, None]:
         """As `stream`, from an event loop."""
-        opened: _Opened[T, AsyncAnswer] = await self._adrive(Sending(self.endpoint, call))
+        sending = Sending(self.endpoint, call)
+        opened: _Opened[T, AsyncAnswer] = await self._adrive(sending)
         reader = opened.reader
         try:
             for piece in opened.pieces:
@@ -100,6 +103,7 @@ class HttpTransport(BaseTransport[Pool, LoopPool]):
                 await opened.answer.drain(TAIL_SECONDS)
         finally:
             await opened.answer.aclose()
+            sending.ended(reader)
 
     # One attempt
 
@@ -112,7 +116,7 @@ class HttpTransport(BaseTransport[Pool, LoopPool]):
             answer = self._sync_pool().send(request)
             status, headers = answer.status, answer.headers
             if sending.streamed and is_stream(status, headers):
-                sending.log(status, began)
+                sending.answered(status, headers, began)
                 opened = _Opened(answer, sending.reader(status, headers, request.deadline))
                 while not opened.pieces and not opened.reader.ended:
                     opened.pieces = _next(opened)
@@ -130,7 +134,7 @@ class HttpTransport(BaseTransport[Pool, LoopPool]):
             if answer is not None and not keep:
                 answer.close()
         response = body.response()
-        sending.log(status, began, len(response.body))
+        sending.answered(status, headers, began, len(response.body))
         return response
 
     async def _asend(self, sending: Sending, action: Send) -> Response | _Opened[Any, AsyncAnswer | AsyncProxyAnswer]:
@@ -142,7 +146,7 @@ class HttpTransport(BaseTransport[Pool, LoopPool]):
             answer = await self._loop_pool().send(request)
             status, headers = answer.status, answer.headers
             if sending.streamed and is_stream(status, headers):
-                sending.log(status, began)
+                sending.answered(status, headers, began)
                 opened = _Opened(answer, sending.reader(status, headers, request.deadline))
                 while not opened.pieces and not opened.reader.ended:
                     opened.pieces = await _anext(opened)
@@ -160,7 +164,7 @@ class HttpTransport(BaseTransport[Pool, LoopPool]):
             if answer is not None and not keep:
                 await answer.aclose()
         response = body.response()
-        sending.log(status, began, len(response.body))
+        sending.answered(status, headers, began, len(response.body))
         return response
 
     # Pools
@@ -209,7 +213,10 @@ def _next(opened: _Opened[T, Any]) -> Sequence[T]:
     reader = opened.reader
     try:
         chunk = opened.answer.read()
-        return reader.finish() if chunk is None else reader.feed(chunk)
+        if chunk is None:
+            return reader.finish()
+        reader.size += len(chunk)
+        return reader.feed(chunk)
     except Exception as exc:  # noqa: BLE001 - whatever a decoder raises becomes an error of the tree
         error = _stream_error(reader, exc)
         raise error from (None if error is exc else exc)
@@ -219,7 +226,10 @@ async def _anext(opened: _Opened[T, Any]) -> Sequence[T]:
     reader = opened.reader
     try:
         chunk = await opened.answer.read()
-        return reader.finish() if chunk is None else reader.feed(chunk)
+        if chunk is None:
+            return reader.finish()
+        reader.size += len(chunk)
+        return reader.feed(chunk)
     except Exception as exc:  # noqa: BLE001 - as above
         error = _stream_error(reader, exc)
         raise error from (None if error is exc else exc)

@@ -30,6 +30,7 @@ from kserve_core.errors import (
     StoppedError,
     StreamInterrupted,
 )
+from kserve_core.observe import Watch
 from kserve_core.readiness import Waiting, still_loading, stopped_error
 
 logger = logging.getLogger("kserve_core.retry")
@@ -215,6 +216,7 @@ def converse(
     probing: bool = False,
     waiting: Waiting | None = None,
     stopped: str | None = None,
+    watch: Watch | None = None,
     clock: Callable[[], float] = time.monotonic,
     rng: Callable[[], float] = random.random,
 ) -> Generator[Action, A | str | bool | None, A]:
@@ -229,6 +231,7 @@ def converse(
         probing: Whether there is a way to ask if the model is ready.
         waiting: Is told of each wait for a model.
         stopped: Why the model is stopped on purpose, so that it is not waited for.
+        watch: Is told of requests that fail and are sent again, and of how many were sent.
         clock: Seconds on a clock that never goes back.
         rng: Random numbers from 0 to 1.
 
@@ -258,6 +261,8 @@ def converse(
         except KServeError as exc:
             error = exc
         if error is None:
+            if watch is not None:
+                watch.sent(attempt)
             return answer
         if stopped and is_cold_start(error, policy) and not isinstance(error, StoppedError):
             error = stopped_error(error, stopped)
@@ -266,15 +271,24 @@ def converse(
         now = clock()
         if again and isinstance(error, StaleConnectionError) and not fresh:
             logger.debug("a kept connection was closed by the server; sending again on a new one")
+            if watch is not None:
+                watch.failed(error, attempt, 0.0)
             fresh = True
             continue
         if again and refreshable and not refreshed and error.status == 401 and isinstance(error, AuthenticationError):
             logger.info("the token was refused (401); asking for a new one")
+            if watch is not None:
+                watch.failed(error, attempt, 0.0)
             refresh = refreshed = True
             continue
         wait = None
         if again:
             wait = decide(attempt, now - began, error, policy, waits=waits, took=now - sent, spread=rng())
+        if watch is not None:
+            if wait is None:
+                watch.sent(attempt)
+            else:
+                watch.failed(error, attempt, wait.seconds, cold=wait.cold)
         if wait is None:
             raise error from (cause or error.__cause__)
         cause = error

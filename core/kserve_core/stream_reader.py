@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
@@ -33,6 +34,11 @@ class StreamReader(Generic[T]):
         attempt: Which request of the call this is.
         sent_id: The request id that was sent, if one was.
         strict: Whether a clean end without the runtime's end marker is an error.
+
+    Attributes:
+        count: How many pieces have come.
+        size: Of how many bytes, as far as they were read.
+        first: When the first of them had come, on the monotonic clock; None before.
     """
 
     def __init__(
@@ -49,6 +55,9 @@ class StreamReader(Generic[T]):
     ) -> None:
         self.decoder: Decoder[T] = call.decoder()
         self.ended = False
+        self.count = 0
+        self.size = 0
+        self.first: float | None = None
         self._idle = idle_timeout
         self._deadline = deadline
         self._begun = False
@@ -65,6 +74,10 @@ class StreamReader(Generic[T]):
             pieces = self.decoder.feed(chunk)
         except StreamInterrupted as exc:
             return self._unmarked(exc)
+        if pieces:
+            if not self.count:
+                self.first = time.monotonic()
+            self.count += len(pieces)
         if self.decoder.finished:
             self.ended = True
         elif not pieces and self._deadline.passed():
@@ -75,9 +88,11 @@ class StreamReader(Generic[T]):
         """The body has ended: the pieces held back till now."""
         self.ended = True
         try:
-            return self.decoder.close()
+            pieces = self.decoder.close()
         except StreamInterrupted as exc:
             return self._unmarked(exc)
+        self.count += len(pieces)
+        return pieces
 
     def wait(self) -> None:
         """The next piece is being asked for: the idle limit counts from now."""

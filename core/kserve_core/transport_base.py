@@ -129,6 +129,7 @@ class BaseTransport(ABC, Generic[P, L]):
             probing=probe is not None,
             waiting=Waiting(self.endpoint.on_wait),
             stopped=self.endpoint.stopped,
+            watch=sending.watch,
         )
 
     def _probe(self, sending: Any) -> ProbeMaker | None:

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import pickle
+import re
 import socket
 import threading
 import time
@@ -931,9 +932,9 @@ def test_debug_log_has_sizes_and_times_only(mode: str, caplog: pytest.LogCapture
     with caplog.at_level(logging.DEBUG), ServerSide(answer(body={"answer": "private"})) as server:
         run(mode, transport(server, api_key=TOKEN), post())
     lines = [record.getMessage() for record in caplog.records if record.name == "kserve_core.http"]
-    assert len(lines) == 1
-    assert lines[0].startswith("POST /v1/chat/completions: 200 after ")
-    assert "25 bytes sent, 21 bytes received, attempt 1" in lines[0]
+    assert len(lines) == 2
+    assert lines[0] == "POST /v1/chat/completions: sending 25 bytes, attempt 1"
+    assert re.fullmatch(r"POST /v1/chat/completions: 200 with 21 bytes after \d\.\d{3} s, attempt 1", lines[1])
     assert "private" not in caplog.text
 
 
