@@ -19,7 +19,7 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
-from targets import get_target
+from targets import get_target, real_targets
 
 from kserve_core.protos import messages
 
@@ -185,10 +185,10 @@ def told(field: FieldDescriptor) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(
     ("runtime", "module", "expected", "partly"),
-    [pytest.param(*row, marks=pytest.mark.runtime(row[0]), id=row[1].partition(".")[0]) for row in DESCRIPTIONS],
+    [pytest.param(*row, id=row[1].partition(".")[0]) for row in DESCRIPTIONS if row[0] in (real_targets() or {})],
 )
 def test_the_open_inference_protocol_as_each_server_has_it(runtime, module, expected, partly):
-    pool, package = installed(get_target(runtime).servers["python"], module)
+    pool, package = installed((real_targets() or {})[runtime]["servers"]["python"], module)
     seen: set[str] = set()
     found: set[str] = set()
     for method in pool.FindServiceByName(f"{package}.GRPCInferenceService").methods:

@@ -14,7 +14,6 @@ HERE = Path(__file__).parent
 CORE = HERE.parents[2] / "core"
 
 
-@pytest.mark.runtime("kserve")
 @pytest.mark.parametrize("when", ["first", "last"])
 @pytest.mark.parametrize("which", ["kserve-sdk", "tritonclient-grpc"])
 def test_all_get_the_same_vector(which, when):

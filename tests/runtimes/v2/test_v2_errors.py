@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from runtimes.v2.clients import EVERYWHERE, pairs, servers_of
+from runtimes.v2.clients import EVERYWHERE, pairs
 
-from kserve_core.capabilities import EmbeddingRequest
 from kserve_core.errors import (
     EndpointTimeoutError,
     InvalidRequestError,
@@ -118,14 +117,6 @@ def test_what_an_mlserver_model_answers(connect, where):
     fails(client, "RAISE", ServerError)  # after which the server closes the connection
 
 
-@pytest.mark.parametrize("where", pairs("kserve"))
-def test_what_a_kserve_model_answers(connect, where):
-    client = connect(*where)
-    assert fails(client, "INVALID", InvalidRequestError).server_message == "bad input"
-    fails(client, "RAISE", ServerError)
-    fails(client, "INFERENCE", KServeError)
-
-
 @pytest.mark.parametrize("where", EVERYWHERE)
 def test_an_exception_of_a_model_is_no_page_of_traceback(connect, where):
     error = fails(connect(*where), "RAISE", ServerError)
@@ -144,19 +135,3 @@ def test_what_a_user_sent_is_not_in_the_error(connect, where):
 def test_a_model_that_is_too_slow(connect, where):
     client = connect(*where, timeout=1)
     fails(client, "SLEEP", EndpointTimeoutError)
-
-
-@pytest.mark.runtime("kserve")
-def test_kserve_has_no_versions(connect):
-    caught(connect("kserve"), InvalidRequestError, version="1")
-
-
-@pytest.mark.runtime("kserve")
-def test_kserve_over_https(connect):
-    ca_cert = servers_of("kserve")["ca_cert"]
-    client = connect("kserve", server="secure", model="minilm", ca_cert=ca_cert)
-    client.run(client.runtime.resolve_model())
-    (vector,) = client.run(client.runtime.embed(EmbeddingRequest(texts=["a"]))).embeddings
-    assert len(vector) == 384
-    with pytest.raises(KServeError):
-        connect("kserve", server="secure", model="minilm").run(client.runtime.model_ready())
