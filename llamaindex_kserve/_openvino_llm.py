@@ -7,6 +7,7 @@ from pydantic import Field
 from kserve_core.endpoint import Endpoint
 from llamaindex_kserve._base_llm import KServeLLM
 from llamaindex_kserve._messages import Media
+from llamaindex_kserve._structured import OutputMode
 from llamaindex_kserve._tools import KServeFunctionCallingLLM
 
 
@@ -83,6 +84,11 @@ class OpenVINOLLM(KServeFunctionCallingLLM):
         from kserve_core.runtimes.openvino import OpenVINORuntime
 
         return OpenVINORuntime(base_path=endpoint.base_path, model=self.model)
+
+    def _output_mode(self) -> OutputMode | None:
+        mode = super()._output_mode()
+        auto = mode == "json_schema" and self.structured_output_mode == "auto"
+        return "text" if auto and not self.is_chat_model else mode  # a completion cannot be held to a form
 
     def _limit_length(self, params: dict[str, Any]) -> None:
         """Left to the server, which ends a completion where the model does."""

@@ -53,9 +53,12 @@ _CAIKIT_FEATURES = frozenset(
     {
         "usage",
         "finish_reason",
+        "stream_errors",
+        "truncate",
         "logprobs",
         "stop",
         "tokenize",
+        "tokenize_chat",
         "similarity",  # compares sentences without handing out vectors
         "model_names",
         "models",
@@ -73,7 +76,7 @@ _TRITON_LANGCHAIN = {
 }
 _TRITON_LLAMAINDEX = {"llm": "TritonLLM", "embedding": "TritonEmbedding", "rerank": "TritonRerank"}
 _TRITON_FEATURES = frozenset(
-    {"usage", "finish_reason", "logprobs", "choices", "stop", "model_names", "models", "scripted"}
+    {"usage", "finish_reason", "stream_errors", "choices", "stop", "model_names", "models", "scripted"}
 )
 _MLSERVER_LANGCHAIN = {
     "chat": "ChatMLServer",
@@ -107,6 +110,10 @@ RUNTIMES: tuple[Entry, ...] = (
                 "usage_cached",
                 "usage_reasoning",
                 "finish_reason",  # tells why a completion ended
+                "stream_errors",  # tells why a stream failed
+                "other_forms",  # a regex, a choice, a grammar; and forms in text completion
+                "truncate",  # cuts a text that is too long
+                "tokenize_chat",  # counts the tokens of conversations
                 "logprobs",
                 "reasoning",
                 "choices",  # n > 1
@@ -150,10 +157,13 @@ RUNTIMES: tuple[Entry, ...] = (
                 "json_mode",
                 "usage",
                 "finish_reason",
+                "stream_errors",
+                "other_forms",
                 "logprobs",
                 "top_logprobs",
                 "stop",
                 "tokenize",
+                "tokenize_chat",
                 "text_batching",
                 "scripted",
             }
@@ -223,6 +233,7 @@ RUNTIMES: tuple[Entry, ...] = (
                 "images",
                 "usage",
                 "finish_reason",
+                "stream_errors",
                 "reasoning",
                 "choices",
                 "stop",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import llama_index.core
 import matrix
 import pytest
+from conformance.counting import work
 from conformance.own_server import over_grpc, own_server
 from llama_index.core import Document
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -94,9 +95,11 @@ class TestWorkers:
     def test_workers_keep_the_ca_the_headers_and_the_token_file(self, target, tmp_path):
         token = tmp_path / "token"
         token.write_text("token-from-a-file")
-        with own_server(target, api_key="token-from-a-file", tls=True) as (server, url):
+        model = target.embedding["model"]
+        with own_server(target, models=(model,), api_key="token-from-a-file", tls=True) as (server, url):
             kwargs = {
                 "base_url": url,
+                "model": model,
                 "token_file": str(token),
                 "ca_cert": str(server.ca_cert),
                 "default_headers": {"x-tenant": "blue"},
@@ -137,5 +140,5 @@ class TestOneProcess:
             transformations=[make(target, embed_batch_size=10, request_batch_size=10, max_concurrency=6)]
         )
         assert len(await pipeline.arun(documents=documents(500))) == 500
-        assert len(target.devserver.requests) == 50
+        assert len(work(target.devserver.requests)) == 50
         assert 2 <= target.devserver.max_in_flight <= 6

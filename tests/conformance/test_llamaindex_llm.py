@@ -14,7 +14,7 @@ from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock, ThinkingBlock
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 
-from llamaindex_kserve import AuthenticationError, ContextOverflowError, ModelNotFoundError
+from llamaindex_kserve import AuthenticationError, ContextOverflowError, ModelNotFoundError, StreamInterrupted
 
 pytestmark = pytest.mark.needs("chat")
 
@@ -36,7 +36,8 @@ class TestAnswers:
     async def test_every_endpoint_answers(self, target, form):
         responses = await ask(make(target), form, "Say hello.")
         assert text_of(responses[-1]).strip()
-        assert responses[-1].additional_kwargs["finish_reason"] == "stop"
+        if "finish_reason" in target.features:
+            assert responses[-1].additional_kwargs["finish_reason"] == "stop"
 
     @pytest.mark.parametrize("form", FORMS)
     async def test_a_stream_is_its_parts(self, target, form):
@@ -81,7 +82,10 @@ class TestAnswers:
     @pytest.mark.parametrize("form", FORMS)
     async def test_max_tokens_of_one_call(self, target, form):
         last = (await ask(make(target), form, "Count to ten.", max_tokens=3))[-1]
-        assert last.additional_kwargs["finish_reason"] == "length"
+        whole = text_of((await ask(make(target), form, "Count to ten."))[-1])
+        assert len(text_of(last)) < len(whole)
+        if "finish_reason" in target.features:
+            assert last.additional_kwargs["finish_reason"] == "length"
 
     @pytest.mark.needs("stop", "scripted")
     @pytest.mark.parametrize("form", FORMS)
@@ -93,7 +97,9 @@ class TestAnswers:
     @pytest.mark.parametrize("form", FORMS)
     async def test_another_model_for_one_call(self, target, form):
         last = (await ask(make(target), form, "Say hello.", model=target.other_model))[-1]
-        assert last.additional_kwargs["finish_reason"] == "stop"
+        assert text_of(last).strip()
+        if "finish_reason" in target.features:
+            assert last.additional_kwargs["finish_reason"] == "stop"
 
 
 class TestUsage:
@@ -134,7 +140,9 @@ class TestCompletionModel:
         llm = make(target, "text", is_chat_model=False)
         responses = await ask(llm, form, "Count to ten.")
         last = responses[-1]
-        assert last.additional_kwargs["finish_reason"] in {"stop", "length"}
+        assert text_of(last).strip()
+        if "finish_reason" in target.features:
+            assert last.additional_kwargs["finish_reason"] in {"stop", "length"}
         if "stream" in form:
             assert "".join(response.delta for response in responses) == text_of(last)
         assert not llm.metadata.is_chat_model
@@ -218,7 +226,7 @@ class TestMetadata:
                 assert text_of((await ask(llm, form, "Say hello."))[-1])
                 assert llm.metadata.model_name == "granite"
 
-    @pytest.mark.needs("tokenize")
+    @pytest.mark.needs("tokenize", "tokenize_chat")
     async def test_tokens_are_counted_as_the_server_counts(self, target):
         llm = make(target)
         messages = [ChatMessage("Say hello.")]
@@ -244,7 +252,9 @@ class TestErrors:
 
     @pytest.mark.parametrize("form", FORMS)
     async def test_a_prompt_that_does_not_fit(self, target, form):
-        with pytest.raises(ContextOverflowError):
+        # A server that says nothing breaks the stream off.
+        said = "stream_errors" in target.features or "stream" not in form
+        with pytest.raises(ContextOverflowError if said else StreamInterrupted):
             await ask(make(target), form, "word " * 20000)
 
 

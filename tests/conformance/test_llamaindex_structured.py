@@ -82,15 +82,17 @@ class TestOtherForms:
         text = make(target, max_tokens=400).complete("Say hello.", response_format=Greeting).text
         assert Greeting.model_validate_json(text)
 
+    @pytest.mark.needs("other_forms")
     def test_a_choice(self, target):
         answer = make(target).complete("Yes or no?", structured_outputs={"choice": ["yes", "no"]})
         assert answer.text in {"yes", "no"}
 
+    @pytest.mark.needs("other_forms")
     def test_a_pattern(self, target):
         answer = make(target).complete("A number?", structured_outputs={"regex": "[0-9]{3}"})
         assert re.fullmatch("[0-9]{3}", answer.text)
 
-    @pytest.mark.needs("text")
+    @pytest.mark.needs("text", "other_forms")
     def test_on_the_completion_endpoint(self, target):
         llm = make(target, "text", is_chat_model=False)
         assert llm.complete("Yes or no?", structured_outputs={"choice": ["yes", "no"]}).text in {"yes", "no"}
