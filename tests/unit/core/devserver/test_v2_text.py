@@ -83,6 +83,22 @@ def test_stops_and_further_outputs(triton):
     assert found["finish_reason"] == "length"
 
 
+def test_several_choices_and_log_probabilities(triton):
+    asked_for = {"return_finish_reason": True, "return_logprobs": True, "return_num_output_tokens": True}
+    found = triton.post(GENERATE, json={**prompt(n=2, logprobs=1, temperature=1), **asked_for}).json()
+    assert found["text_output"] == [HELLO, f"(2) {HELLO}"]
+    assert found["finish_reason"] == ["stop", "stop"]
+    told = json.loads(found["logprobs"][0])
+    assert "".join(next(iter(table.values()))["decoded_token"] for table in told) == f"{HELLO}<|im_end|>"
+    assert found["num_output_tokens"] == 2 * len(told)
+    steps = events(triton.post(STREAM, json={**prompt(n=2, temperature=1), "stream": True, **asked_for}))
+    assert ["".join(texts) for texts in zip(*(step["text_output"] for step in steps), strict=True)] == [
+        HELLO,
+        f"(2) {HELLO}",
+    ]
+    assert steps[0]["logprobs"] == ["null", "null"]
+
+
 def test_structured_outputs(triton):
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     found = triton.post(GENERATE, json=prompt("The city of Paris.", structured_outputs={"json": schema})).json()
@@ -190,7 +206,8 @@ def asked(said="Say hello.", **parameters):
 
 @pytest.mark.parametrize("verb", ["infer", "generate"])
 def test_whole_text_has_a_column(mlserver, verb):
-    (output,) = mlserver.post(f"/v2/models/tiny/{verb}", json=asked()).json()["outputs"]
+    output, reason = mlserver.post(f"/v2/models/tiny/{verb}", json=asked()).json()["outputs"]
+    assert (reason["name"], reason["shape"], reason["data"]) == ("finish_reason", [1, 1], ["stop"])
     assert output == {
         "name": "text_output",
         "datatype": "BYTES",

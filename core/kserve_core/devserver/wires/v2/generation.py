@@ -1,4 +1,4 @@
-"""Models that generate text: as Triton's vLLM backend and the TensorRT-LLM ensemble take requests, and plain ones."""
+"""Models that generate text: the TensorRT-LLM ensemble, plain ones, and what the vLLM backend shares with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kserve_core.devserver.wires.vllm.sampling import read, room
 
 DEFAULT_MAX_TOKENS = 16
 
-_SAMPLING = frozenset(
+SAMPLING = frozenset(
     {
         "n",
         "best_of",
@@ -55,7 +55,6 @@ _SAMPLING = frozenset(
         "lora_name",
     }
 )
-_FLAGS = ("return_finish_reason", "return_cumulative_logprob", "return_num_input_tokens", "return_num_output_tokens")
 _TRT = (
     ("max_tokens", "INT32", False),
     ("bad_words", "BYTES", True),
@@ -77,51 +76,14 @@ _TRT = (
 )
 
 
-def vllm_backend(model: Model, settings: Settings) -> Served:
-    """Sampling parameters as one JSON text; a decoupled model, whether it streams or not."""
-
-    def run(asked: Asked) -> Iterator[Answered]:
-        prompt, stream = _prompt(asked), bool(asked.value("stream", default=False))
-        exclude = asked.inputs.get("exclude_input_in_output")
-        echo = not stream if exclude is None else not exclude.data[0]
-        if echo and stream:
-            _fail("When streaming, `exclude_input_in_output` = False is not allowed.")
-        given = _sampling_parameters(asked)
-        output, count = complete(prompt, given, model, settings)
-        extras = _Extras(asked, output, count)
-        if not stream:
-            text = (prompt if echo else "") + output.raw
-            yield Answered([Tensor.texts("text_output", [text]), *extras.last(output.token_count)], output.token_count)
-            return
-        for at, piece in enumerate(output.pieces):
-            more = extras.last(len(piece.ids)) if at == len(output.pieces) - 1 else extras.middle(len(piece.ids))
-            yield Answered([Tensor.texts("text_output", [piece.text]), *more], len(piece.ids))
-
-    inputs = (
-        Spec("text_input", "BYTES", (1,)),
-        Spec("stream", "BOOL", (1,), optional=True),
-        Spec("sampling_parameters", "BYTES", (1,), optional=True),
-        Spec("exclude_input_in_output", "BOOL", (1,), optional=True),
-        *(Spec(name, "BOOL", (1,), optional=True) for name in _FLAGS),
-    )
-    outputs = (
-        Spec("text_output", "BYTES", (-1,)),
-        Spec("finish_reason", "BYTES", (-1,)),
-        Spec("cumulative_logprob", "FP32", (-1,)),
-        Spec("num_input_tokens", "UINT32", (1,)),
-        Spec("num_output_tokens", "UINT32", (-1,)),
-    )
-    return Served(model.name, inputs, outputs, run, decoupled=True)
-
-
 def ensemble(model: Model, settings: Settings) -> Served:
     """The TensorRT-LLM ensemble: a tensor for every parameter, batched, and the prompt repeated unless refused."""
 
     def run(asked: Asked) -> Iterator[Answered]:
-        prompt = _prompt(asked)
+        prompt = prompt_of(asked)
         given = {name: asked.value(name) for name, datatype, _ in _TRT if datatype != "BOOL" and name in asked.inputs}
         stops = [word for word in asked.texts("stop_words") if word] if "stop_words" in asked.inputs else []
-        given = {key: value for key, value in given.items() if key in _SAMPLING and key != "bad_words"}
+        given = {key: value for key, value in given.items() if key in SAMPLING and key != "bad_words"}
         output, _ = complete(prompt, {**given, "stop": stops}, model, settings)
         if asked.value("stream", default=False):
             for piece in output.pieces:
@@ -142,18 +104,24 @@ def _with_probability(text: str) -> list[Tensor]:
     return [Tensor.texts("text_output", [text], [1, 1]), Tensor("cum_log_probs", "FP32", [1, 1], [0.0])]
 
 
-def plain(model: Model, settings: Settings, *, column: bool) -> Served:
+def plain(model: Model, settings: Settings, *, column: bool, reasoned: bool) -> Served:
     """Texts in, texts out, with some parameters as inputs and all as request parameters.
 
     Args:
         model: The model.
         settings: The server.
         column: Whether texts come out in the shape `[N, 1]`, and in pieces where the client listens (MLServer).
+        reasoned: Whether it tells why a text ended.
     """
+
+    def tensors(texts: list[str], reasons: list[str]) -> list[Tensor]:
+        shape = [len(texts), 1] if column else [len(texts)]
+        made = [coded(Tensor.texts("text_output", texts, shape))]
+        return [*made, coded(Tensor.texts("finish_reason", reasons, shape))] if reasoned else made
 
     def run(asked: Asked) -> Iterator[Answered]:
         prompts = asked.texts("text_input")
-        given = {name: asked.value(name) for name in _SAMPLING if asked.value(name) is not None}
+        given = {name: asked.value(name) for name in SAMPLING if asked.value(name) is not None}
         for name, tensor in asked.inputs.items():
             if name == "stop" and tensor.datatype == "BYTES":
                 given["stop"] = tensor.strings()
@@ -161,14 +129,14 @@ def plain(model: Model, settings: Settings, *, column: bool) -> Served:
             given.setdefault("max_tokens", asked.value("max_new_tokens"))
         if not (asked.listens and column):
             outputs = [complete(prompt, given, model, settings)[0] for prompt in prompts]
-            texts = [output.raw for output in outputs]
-            shape = [len(texts), 1] if column else [len(texts)]
+            texts, reasons = [output.raw for output in outputs], [output.finish_reason for output in outputs]
             count = max((output.token_count for output in outputs), default=0)
-            yield Answered([coded(Tensor.texts("text_output", texts, shape))], count)
+            yield Answered(tensors(texts, reasons), count)
             return
-        output, _ = complete(_prompt(asked), given, model, settings)
-        for piece in output.pieces:
-            yield Answered([coded(Tensor.texts("text_output", [piece.text], [1, 1]))], len(piece.ids))
+        output, _ = complete(prompt_of(asked), given, model, settings)
+        for at, piece in enumerate(output.pieces, 1):
+            reason = output.finish_reason if at == len(output.pieces) else ""
+            yield Answered(tensors([piece.text], [reason]), len(piece.ids))
 
     inputs = (
         Spec("text_input", "BYTES", (-1,)),
@@ -177,7 +145,8 @@ def plain(model: Model, settings: Settings, *, column: bool) -> Served:
         Spec("seed", "INT64", (1,), optional=True),
         Spec("stop", "BYTES", (-1,), optional=True),
     )
-    return Served(model.name, inputs, (Spec("text_output", "BYTES", (-1,)),), run)
+    names = ("text_output", "finish_reason") if reasoned else ("text_output",)
+    return Served(model.name, inputs, tuple(Spec(name, "BYTES", (-1,)) for name in names), run)
 
 
 def complete(prompt: str, given: Mapping[str, Any], model: Model, settings: Settings) -> tuple[Output, int]:
@@ -188,9 +157,8 @@ def complete(prompt: str, given: Mapping[str, Any], model: Model, settings: Sett
     """
     body, stops = {**given, "stop": None}, _stops(given.get("stop"))
     if "" in stops:
-        _fail("stop cannot contain an empty string.")
-    if int(body.get("n") or 1) != 1:
-        _fail("this engine gives one answer to a prompt")
+        fail("stop cannot contain an empty string.")
+    body.pop("n", None)  # the caller's
     ids = tokens.encode(prompt)
     wanted = int(body.get("max_tokens") or DEFAULT_MAX_TOKENS) if body.get("max_tokens") != 0 else 0
     try:
@@ -198,70 +166,22 @@ def complete(prompt: str, given: Mapping[str, Any], model: Model, settings: Sett
         limit = room(len(ids), wanted, model.max_model_len, settings)
         text = constrained(_guided(body), prompt, settings)
     except ApiError as error:
-        _fail(error.message)
+        fail(error.message)
     if text is None:
         text = answer(unflattened(prompt), may_call=False).text
     return generate([Segment("text", text)], sampling, limit), len(ids)
 
 
-class _Extras:
-    """The further outputs of the vLLM backend, if they are asked for."""
-
-    def __init__(self, asked: Asked, output: Output, prompt: int) -> None:
-        self._wanted = {name for name in _FLAGS if asked.value(name)}
-        self._output = output
-        self._prompt = prompt
-
-    def middle(self, made: int) -> list[Tensor]:
-        """Those of an answer that is not the last."""
-        return self._made("None", made)
-
-    def last(self, made: int) -> list[Tensor]:
-        """Those of the last answer."""
-        return self._made(self._output.finish_reason, made)
-
-    def _made(self, reason: str, made: int) -> list[Tensor]:
-        extras = []
-        if "return_finish_reason" in self._wanted:
-            extras.append(Tensor.texts("finish_reason", [reason]))
-        if "return_cumulative_logprob" in self._wanted:
-            extras.append(Tensor("cumulative_logprob", "FP32", [1], [-0.25 * made]))
-        if "return_num_input_tokens" in self._wanted:
-            extras.append(Tensor("num_input_tokens", "UINT32", [1], [self._prompt]))
-        if "return_num_output_tokens" in self._wanted:
-            extras.append(Tensor("num_output_tokens", "UINT32", [1], [made]))
-        return extras
-
-
-def _prompt(asked: Asked) -> str:
-    texts = asked.texts("text_input")
-    if len(texts) != 1:
-        _fail(f"one text is generated at a time, {len(texts)} were sent")
-    return texts[0]
-
-
-def _sampling_parameters(asked: Asked) -> dict[str, Any]:
-    """The parameters of the vLLM backend: from the input, else from the request's own.
+def prompt_of(asked: Asked) -> str:
+    """The one prompt of a request.
 
     Raises:
-        V2Error: They are not JSON, or one is not known.
+        V2Error: There are none or several.
     """
-    tensor = asked.inputs.get("sampling_parameters")
-    if tensor is None:
-        given: Any = dict(asked.parameters)
-        for name in ("triton_enable_empty_final_response", "stream", "exclude_input_in_output", *_FLAGS):
-            given.pop(name, None)
-    else:
-        try:
-            given = orjson.loads(tensor.data[0])
-        except orjson.JSONDecodeError as error:
-            _fail(str(error))
-    if not isinstance(given, dict):
-        _fail("'sampling_parameters' is not a JSON object")
-    unknown = next((name for name in given if name not in _SAMPLING), None)
-    if unknown is not None:
-        _fail(f"Unexpected keyword argument '{unknown}'")
-    return given
+    texts = asked.texts("text_input")
+    if len(texts) != 1:
+        fail(f"one text is generated at a time, {len(texts)} were sent")
+    return texts[0]
 
 
 def _numbers(body: dict[str, Any]) -> dict[str, Any]:
@@ -276,7 +196,7 @@ def _numbers(body: dict[str, Any]) -> dict[str, Any]:
             try:
                 made[name] = orjson.loads(value)
             except orjson.JSONDecodeError:
-                _fail(f"could not convert {name} to a number")
+                fail(f"could not convert {name} to a number")
     return made
 
 
@@ -301,6 +221,7 @@ def _guided(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"structured_outputs": orjson.loads(found) if isinstance(found, str) else found}
 
 
-def _fail(said: str) -> NoReturn:
+def fail(said: str) -> NoReturn:
+    """Refuses as the vLLM backend does: every problem is an error of the server."""
     msg = f"Error generating stream: {said}"
     raise V2Error(msg, "INTERNAL")

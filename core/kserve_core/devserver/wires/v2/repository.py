@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from kserve_core.devserver.settings import Model, Settings
-from kserve_core.devserver.wires.v2 import generation, huggingface, probes, vectors
+from kserve_core.devserver.wires.v2 import generation, huggingface, probes, vectors, vllm_backend
 from kserve_core.devserver.wires.v2.checks import check_inputs, check_outputs
 from kserve_core.devserver.wires.v2.errors import V2Error
 from kserve_core.devserver.wires.v2.request import Answered, Asked, Served
@@ -164,5 +164,5 @@ class Repository:
         if "ensemble" in name:
             return generation.ensemble(model, self._settings)
         if key == "triton" and "plain" not in name:
-            return generation.vllm_backend(model, self._settings)
-        return generation.plain(model, self._settings, column=self._ways.text_column)
+            return vllm_backend.vllm_backend(model, self._settings)
+        return generation.plain(model, self._settings, column=self._ways.text_column, reasoned=key != "triton")
