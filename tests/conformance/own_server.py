@@ -22,8 +22,7 @@ def own_server(target: Target, **options: Any) -> Iterator[tuple[DevServer, str]
     entry = matrix.entry(target.runtime)
     grpc = {entry.grpc.removesuffix("_url"): True} if entry.grpc else {}
     with DevServer(runtime=entry.wire, **grpc, **options) as server:
-        rest = f"{server.url}/v1" if entry.wire == "vllm" else server.url
-        yield server, getattr(server, entry.grpc) if entry.grpc else rest
+        yield server, getattr(server, entry.grpc) if entry.grpc else server.url + entry.path
 
 
 def over_grpc(target: Target) -> bool:
