@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from runtimes.prompts import chatml
-from runtimes.v2.speech import FAILS_AT_ONCE, FAILS_MIDWAY
+from runtimes.v2.sentences import FAILS_AT_ONCE, FAILS_MIDWAY
 
 from kserve_core.capabilities import TextRequest
 from kserve_core.errors import InvalidRequestError, KServeError, ServerError, StreamInterrupted

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from runtimes.v2.clients import PROTOCOLS, servers_of
-from runtimes.v2.speech import GOES_ON
+from runtimes.v2.sentences import GOES_ON
 
 from kserve_core.capabilities import TextRequest
 from kserve_core.errors import KServeError, UnsupportedParameterError

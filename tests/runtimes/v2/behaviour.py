@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from runtimes.v2.minilm import DIMENSIONS, END, LIMIT, POSITIONS, START, MiniLM
+from runtimes.v2.sentences import GOES_ON
 from runtimes.v2.speech import Speech, TooLongError, answer
 
 Arrays = Mapping[str, np.ndarray]
@@ -202,7 +203,7 @@ class Speaker(Behaviour):
         return {**found, "finish_reason": strings(speech.finish_reason if last else "")} if self.finish else found
 
     def slow(self, inputs: Arrays) -> bool:
-        return any("Go on and on." in text for text in texts(inputs, "text_input"))
+        return any(GOES_ON in text for text in texts(inputs, "text_input"))
 
 
 def _answered(prompt: str, limit: int | None, stop: Sequence[str], **words: str) -> Speech:

@@ -6,7 +6,7 @@ from typing import Any
 
 from runtimes.v2 import record as v2
 from runtimes.v2.recorder import Recorder
-from runtimes.v2.speech import FAILS_AT_ONCE, FAILS_MIDWAY
+from runtimes.v2.sentences import FAILS_AT_ONCE, FAILS_MIDWAY
 
 from kserve_core.protos import messages
 

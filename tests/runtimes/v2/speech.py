@@ -1,6 +1,7 @@
 """What the text models say: the development server's rules, spoken token by token by a real server.
 
-Some sentences in a prompt make a model misbehave, see `FAILS_AT_ONCE` and the others.
+For servers' processes only: importing this leaves a `kserve_core.devserver` that has nothing but these rules. The
+sentences in a prompt that make a model misbehave are in `sentences`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtimes.v2.sentences import FAILS_AT_ONCE, FAILS_MIDWAY, GOES_ON
+
 CORE = Path(__file__).resolve().parents[3] / "core"
 CONTEXT = 4096  # tokens of prompt and answer together
 DEFAULT_TOKENS = 256
-FAILS_AT_ONCE = "Fail at once."
-FAILS_MIDWAY = "Fail midway."  # after two pieces
-GOES_ON = "Go on and on."  # fills the room there is, one piece every hundredth of a second
 FAILURE = "generation failed midway"
 
 
