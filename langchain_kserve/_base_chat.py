@@ -236,7 +236,9 @@ class RuntimeChat(KServeConnection, SamplingFields, BaseChatModel):
             request = self._request(messages, stop, kwargs)
             client = self._get_client()
             make = ChunkMaker(model=kwargs.get("model"))
-            with contextlib.closing(client.stream(self._answering(client).stream_chat(request))) as deltas:
+            with contextlib.closing(
+                client.stream(self._answering(client).stream_chat(request), about=request)
+            ) as deltas:
                 for delta in deltas:
                     chunk = make(delta)
                     if run_manager:
@@ -257,7 +259,8 @@ class RuntimeChat(KServeConnection, SamplingFields, BaseChatModel):
             request = self._request(messages, stop, kwargs)
             client = self._get_client()
             make = ChunkMaker(model=kwargs.get("model"))
-            async with contextlib.aclosing(client.astream(self._answering(client).stream_chat(request))) as deltas:
+            exchange = self._answering(client).stream_chat(request)
+            async with contextlib.aclosing(client.astream(exchange, about=request)) as deltas:
                 async for delta in deltas:
                     chunk = make(delta)
                     if run_manager:

@@ -213,7 +213,7 @@ class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
         if self.rate_limiter:
             self.rate_limiter.acquire(blocking=True)
         with translated:
-            result = client.answer(request) if len(prompts) == 1 else client.run(self._exchange(request))
+            result = client.answer(request) if len(prompts) == 1 else client.run(self._exchange(request), about=request)
         return _completions.to_llm_result(result, self._name(kwargs))
 
     @override
@@ -233,7 +233,7 @@ class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
             await self.rate_limiter.aacquire(blocking=True)
         with translated:
             one = len(prompts) == 1
-            result = await (client.aanswer(request) if one else client.arun(self._exchange(request)))
+            result = await (client.aanswer(request) if one else client.arun(self._exchange(request), about=request))
         return _completions.to_llm_result(result, self._name(kwargs))
 
     @override
@@ -249,7 +249,7 @@ class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
             if self.rate_limiter:
                 self.rate_limiter.acquire(blocking=True)
             client = self._get_client()
-            with contextlib.closing(client.stream(client.runtime.stream_generate(request))) as pieces:
+            with contextlib.closing(client.stream(client.runtime.stream_generate(request), about=request)) as pieces:
                 for piece in pieces:
                     chunk = _completions.to_chunk(piece)
                     if run_manager:
@@ -269,7 +269,8 @@ class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
             if self.rate_limiter:
                 await self.rate_limiter.aacquire(blocking=True)
             client = self._get_client()
-            async with contextlib.aclosing(client.astream(client.runtime.stream_generate(request))) as pieces:
+            exchange = client.runtime.stream_generate(request)
+            async with contextlib.aclosing(client.astream(exchange, about=request)) as pieces:
                 async for piece in pieces:
                     chunk = _completions.to_chunk(piece)
                     if run_manager:

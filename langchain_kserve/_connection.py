@@ -21,6 +21,8 @@ from pydantic import (
 from typing_extensions import Self
 
 from kserve_core.credentials import TokenSource
+from kserve_core.discovery.adoption import Origin
+from langchain_kserve._discovery import Discoverable
 from langchain_kserve._errors import ConfigurationError, translated
 from langchain_kserve._runtimes import Declaration
 from langchain_kserve._server_info import ServerInfo
@@ -105,7 +107,7 @@ class _Slot:
         return _Slot()
 
 
-class KServeConnection(ServerInfo, BaseModel):
+class KServeConnection(Discoverable, ServerInfo, BaseModel):
     """Where the model is and how to reach it.
 
     Put it first among the bases. Nothing is opened by the constructor; connections are made at the first request,
@@ -200,6 +202,7 @@ class KServeConnection(ServerInfo, BaseModel):
     }
     """Names other packages use for the same thing, taken where the class has the field."""
 
+    _origin: Origin = PrivateAttr(default_factory=Origin)
     _slot: _Slot = PrivateAttr(default_factory=_Slot)
 
     def __init__(self, *args: Any, **data: Any) -> None:
@@ -255,7 +258,7 @@ class KServeConnection(ServerInfo, BaseModel):
             endpoint = Endpoint.create(**arguments)
             if self._declaration.protocol(self.protocol, is_grpc=endpoint.is_grpc) == "grpc":
                 _ = endpoint.grpc_target  # complains about what gRPC cannot be reached at
-            return endpoint
+            return self._origin.attach(endpoint)
 
     def _make_runtime(self, endpoint: "Endpoint") -> Any:
         """Makes the codec."""
@@ -282,15 +285,15 @@ class KServeConnection(ServerInfo, BaseModel):
                 slot.client = RuntimeClient(slot.endpoint, self._make_runtime(slot.endpoint))
                 slot.settings = settings
 
-    def _run(self, exchange: "Exchange[T]") -> T:
-        """Runs an exchange, blocking; errors are this package's."""
+    def _run(self, exchange: "Exchange[T]", about: Any = None) -> T:
+        """Runs an exchange, blocking; errors are this package's. `about` is the request, for traces."""
         with translated:
-            return self._get_client().run(exchange)
+            return self._get_client().run(exchange, about=about)
 
-    async def _arun(self, exchange: "Exchange[T]") -> T:
-        """Runs an exchange; errors are this package's."""
+    async def _arun(self, exchange: "Exchange[T]", about: Any = None) -> T:
+        """As `_run`, from an event loop."""
         with translated:
-            return await self._get_client().arun(exchange)
+            return await self._get_client().arun(exchange, about=about)
 
     @property
     def lc_secrets(self) -> dict[str, str]:

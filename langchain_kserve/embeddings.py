@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from kserve_core.batching import BATCH_SIZE, CONCURRENCY, embed_all
 from kserve_core.calls import Exchange, Flow
-from kserve_core.capabilities import ProgressCallback, SimilarityRequest
+from kserve_core.capabilities import EmbeddingRequest, ProgressCallback, SimilarityRequest
 from kserve_core.errors import ConfigurationError
 from kserve_core.types import EmbeddingResult
 from langchain_kserve import _runtimes
@@ -71,24 +71,24 @@ class RuntimeEmbeddings(KServeConnection, Embeddings):
             One vector per text, in their order.
         """
         with self._progress(texts) as on_progress:
-            return self._run(self._exchange(texts, self.document_prefix, on_progress)).embeddings
+            return self._run(self._exchange(texts, self.document_prefix, on_progress), self._about(texts)).embeddings
 
     @override
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embeds documents; see `embed_documents`."""
         with self._progress(texts) as on_progress:
-            result = await self._arun(self._exchange(texts, self.document_prefix, on_progress))
+            result = await self._arun(self._exchange(texts, self.document_prefix, on_progress), self._about(texts))
             return result.embeddings
 
     @override
     def embed_query(self, text: str) -> list[float]:
         """Embeds a query."""
-        return self._run(self._exchange([text], self.query_prefix)).embeddings[0]
+        return self._run(self._exchange([text], self.query_prefix), self._about([text])).embeddings[0]
 
     @override
     async def aembed_query(self, text: str) -> list[float]:
         """Embeds a query; see `embed_query`."""
-        result = await self._arun(self._exchange([text], self.query_prefix))
+        result = await self._arun(self._exchange([text], self.query_prefix), self._about([text]))
         return result.embeddings[0]
 
     def _exchange(
@@ -109,6 +109,9 @@ class RuntimeEmbeddings(KServeConnection, Embeddings):
             on_progress=on_progress,
             extra_body=self.extra_body,
         )
+
+    def _about(self, texts: Sequence[str]) -> EmbeddingRequest:
+        return EmbeddingRequest(texts=texts, model=self.model, dimensions=self.__dict__.get("dimensions"))
 
     def _truncation(self) -> int | None:
         """`truncate` as runtimes take it: a number of tokens, -1 for the model's limit."""
@@ -196,13 +199,15 @@ class CaikitEmbeddings(RuntimeEmbeddings, CaikitConnection):
         Returns:
             One list of scores for each source.
         """
-        return self._run(self._similarities(sources, sentences))
+        return self._run(*self._similarities(sources, sentences))
 
     async def asimilarities(self, sources: Sequence[str], sentences: Sequence[str]) -> list[list[float]]:
         """Compares sentences with each of several others; see `similarities`."""
-        return await self._arun(self._similarities(sources, sentences))
+        return await self._arun(*self._similarities(sources, sentences))
 
-    def _similarities(self, sources: Sequence[str], sentences: Sequence[str]) -> Exchange[list[list[float]]]:
+    def _similarities(
+        self, sources: Sequence[str], sentences: Sequence[str]
+    ) -> tuple[Exchange[list[list[float]]], SimilarityRequest]:
         if isinstance(sources, str) or isinstance(sentences, str):
             msg = "The sentences to compare are a list, and one text was given."
             with translated:
@@ -216,7 +221,7 @@ class CaikitEmbeddings(RuntimeEmbeddings, CaikitConnection):
         )
         with translated:
             exchange: Exchange[list[list[float]]] = self._get_client().runtime.similarities(request)
-            return exchange
+            return exchange, request
 
 
 class TritonEmbeddings(TensorClass, RuntimeEmbeddings, VectorFields):

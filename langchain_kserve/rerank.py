@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from kserve_core.batching import CONCURRENCY, RERANK_BATCH_SIZE, rerank_all
 from kserve_core.calls import Flow
+from kserve_core.capabilities import RerankRequest
 from kserve_core.errors import ConfigurationError
 from kserve_core.types import Ranking
 from langchain_kserve import _runtimes
@@ -91,14 +92,14 @@ class RuntimeRerank(KServeConnection, BaseDocumentCompressor):
         Returns:
             Copies of the best `top_n` documents, best first, with `metadata["relevance_score"]`.
         """
-        return _scored(documents, self._run(self._exchange(documents, query, None)))
+        return _scored(documents, self._run(*self._exchange(documents, query, None)))
 
     @override
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Orders documents by their relevance to a query; see `compress_documents`."""
-        return _scored(documents, await self._arun(self._exchange(documents, query, None)))
+        return _scored(documents, await self._arun(*self._exchange(documents, query, None)))
 
     def rerank(
         self, documents: Sequence[str | Document | Mapping[str, Any]], query: str, top_n: int | None = None
@@ -113,15 +114,15 @@ class RuntimeRerank(KServeConnection, BaseDocumentCompressor):
         Returns:
             Index and score of each, best first.
         """
-        return _results(self._run(self._exchange(documents, query, top_n)))
+        return _results(self._run(*self._exchange(documents, query, top_n)))
 
     async def arerank(
         self, documents: Sequence[str | Document | Mapping[str, Any]], query: str, top_n: int | None = None
     ) -> list[RerankResult]:
         """Ranks documents by their relevance to a query; see `rerank`."""
-        return _results(await self._arun(self._exchange(documents, query, top_n)))
+        return _results(await self._arun(*self._exchange(documents, query, top_n)))
 
-    def _exchange(self, documents: Sequence[Any], query: str, top_n: int | None) -> Flow[Ranking]:
+    def _exchange(self, documents: Sequence[Any], query: str, top_n: int | None) -> tuple[Flow[Ranking], RerankRequest]:
         with translated:
             if top_n is not None and top_n < 1:
                 msg = f"top_n is at least 1, not {top_n}."
@@ -130,17 +131,19 @@ class RuntimeRerank(KServeConnection, BaseDocumentCompressor):
         if self.document_template:
             texts = [self.document_template.replace("{document}", text) for text in texts]
         truncate = -1 if self.truncate is True else self.truncate
-        return rerank_all(
+        top_n = self.top_n if top_n is None else top_n
+        flow = rerank_all(
             self._get_client().runtime,
             self.query_template.replace("{query}", query) if self.query_template else query,
             texts,
             model=self.model,
-            top_n=self.top_n if top_n is None else top_n,
+            top_n=top_n,
             truncate=None if truncate is False else truncate,
             batch_size=self.batch_size,
             concurrency=self.max_concurrency,
             extra_body=self.extra_body,
         )
+        return flow, RerankRequest(query=query, documents=texts, model=self.model, top_n=top_n)
 
 
 def _with_place(template: str | None, place: str) -> str | None:

@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr
 
 from kserve_core.batching import embed_all
 from kserve_core.calls import Flow
+from kserve_core.capabilities import EmbeddingRequest
 from kserve_core.errors import ConfigurationError
 from kserve_core.types import EmbeddingResult
 from llamaindex_kserve._bounded import RunState, run_together, task_scope
@@ -180,8 +181,11 @@ class KServeEmbedding(ConnectionMixin, BaseEmbedding):
             self._state.largest_batch = largest  # larger ones were refused: the next requests need not try
         return result
 
+    def _about(self, texts: Sequence[str]) -> EmbeddingRequest:
+        return EmbeddingRequest(texts=texts, model=self.model, dimensions=self._length)
+
     def _embed(self, texts: Sequence[str], *, concurrency: int = 1) -> list[Embedding]:
-        return self.client.run(self._flow(texts, concurrency)).embeddings
+        return self.client.run(self._flow(texts, concurrency), about=self._about(texts)).embeddings
 
     async def _aembed(self, texts: Sequence[str], *, acquire: bool = False) -> list[Embedding]:
         gate, once = self._state.gate(self.max_concurrency)
@@ -192,7 +196,7 @@ class KServeEmbedding(ConnectionMixin, BaseEmbedding):
             if self.model is None and client.runtime.model is None:
                 async with once:
                     await client.arun(client.runtime.resolve_model())
-            return (await client.arun(self._flow(texts, 1))).embeddings
+            return (await client.arun(self._flow(texts, 1), about=self._about(texts))).embeddings
 
     def _slices(self, texts: Sequence[str]) -> list[Sequence[str]]:
         size = self.request_batch_size

@@ -232,7 +232,7 @@ class KServeLLM(ConnectionMixin, StructuredOutputMixin):
         client, take = self.client, asked.answer.take
         if not asked.names_model:
             self._cell.lookup.run(client)
-        with contextlib.closing(client.stream(asked.exchange)) as pieces:
+        with contextlib.closing(client.stream(asked.exchange, about=asked.request)) as pieces:
             for piece in pieces:
                 if take(piece):
                     yield show()
@@ -243,7 +243,7 @@ class KServeLLM(ConnectionMixin, StructuredOutputMixin):
         client, take = self.client, asked.answer.take
         if not asked.names_model:
             await self._cell.lookup.arun(client)
-        async with contextlib.aclosing(client.astream(asked.exchange)) as pieces:
+        async with contextlib.aclosing(client.astream(asked.exchange, about=asked.request)) as pieces:
             async for piece in pieces:
                 if take(piece):
                     yield show()

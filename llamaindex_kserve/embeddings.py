@@ -7,6 +7,7 @@ from llama_index.core.base.embeddings.base import Embedding, SimilarityMode
 from pydantic import Field
 
 from kserve_core.calls import Exchange
+from kserve_core.capabilities import SimilarityRequest
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.vllm import VLLMRuntime
@@ -91,7 +92,8 @@ class CaikitEmbedding(CaikitConnection, KServeEmbedding):
         """
         if not isinstance(embedding1, str):
             return super().similarity(embedding1, embedding2, mode)
-        scores = self.client.run(self._comparison(embedding1, embedding2, mode))
+        exchange, about = self._comparison(embedding1, embedding2, mode)
+        scores = self.client.run(exchange, about=about)
         return scores[0] if isinstance(embedding2, str) else scores
 
     @overload
@@ -106,12 +108,13 @@ class CaikitEmbedding(CaikitConnection, KServeEmbedding):
         Raises:
             KServeError: If the endpoint cannot be reached or refuses.
         """
-        scores = await self.client.arun(self._comparison(source, sentences))
+        exchange, about = self._comparison(source, sentences)
+        scores = await self.client.arun(exchange, about=about)
         return scores[0] if isinstance(sentences, str) else scores
 
     def _comparison(
         self, source: str, sentences: str | Sequence[str], mode: SimilarityMode = SimilarityMode.DEFAULT
-    ) -> "Exchange[list[float]]":
+    ) -> "tuple[Exchange[list[float]], SimilarityRequest]":
         if mode is not SimilarityMode.DEFAULT:
             msg = "Caikit compares texts by their cosine only."
             raise ConfigurationError(msg, hint="Embed the texts to compare their vectors in another way.")
@@ -119,7 +122,7 @@ class CaikitEmbedding(CaikitConnection, KServeEmbedding):
         exchange: Exchange[list[float]] = self.client.runtime.similarity(
             source, texts, model=self.model, truncate=self.truncate
         )
-        return exchange
+        return exchange, SimilarityRequest(sources=(source,), sentences=texts, model=self.model)
 
 
 class TensorEmbedding(TensorConnection, KServeEmbedding):

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from kserve_core.batching import rerank_all
 from kserve_core.calls import Flow
+from kserve_core.capabilities import RerankRequest
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.vllm import VLLMRuntime
@@ -76,6 +77,10 @@ class KServeRerank(ConnectionMixin, BaseNodePostprocessor):
             extra_body=self.extra_body,
         )
 
+    def _about(self, query: str, nodes: Sequence[NodeWithScore]) -> RerankRequest:
+        # Telemetry tells how many documents there are, not what is in them.
+        return RerankRequest(query=query, documents=[""] * len(nodes), model=self.model, top_n=self.top_n)
+
     def _ranked(self, nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
         ranked = []
         for place in ranking.results:
@@ -127,7 +132,9 @@ class KServeRerank(ConnectionMixin, BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         with self._reported(nodes, query_bundle) as report:
             if nodes:
-                report.nodes = self._ranked(nodes, self.client.run(self._flow(report.query, nodes)))
+                report.nodes = self._ranked(
+                    nodes, self.client.run(self._flow(report.query, nodes), about=self._about(report.query, nodes))
+                )
         return report.nodes
 
     @dispatcher.span
@@ -136,7 +143,9 @@ class KServeRerank(ConnectionMixin, BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         with self._reported(nodes, query_bundle) as report:
             if nodes:
-                report.nodes = self._ranked(nodes, await self.client.arun(self._flow(report.query, nodes)))
+                about = self._about(report.query, nodes)
+                ranking = await self.client.arun(self._flow(report.query, nodes), about=about)
+                report.nodes = self._ranked(nodes, ranking)
         return report.nodes
 
 

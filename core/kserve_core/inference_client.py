@@ -16,6 +16,7 @@ from kserve_core.client import RuntimeClient
 from kserve_core.credentials import ApiKey
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import ConfigurationError, NotFoundError, PermissionDeniedError
+from kserve_core.observe import Named
 from kserve_core.runtimes.open_inference.arguments import as_tensors, check_outputs
 from kserve_core.runtimes.open_inference.base import OpenInferenceRuntime
 from kserve_core.runtimes.open_inference.dialects import DIALECTS, PLAIN, dialect_named
@@ -161,7 +162,7 @@ class InferenceClient:
             KServeError: If there is no answer, or it is an error.
         """
         flow = self._infer(_Given(inputs, outputs, model, model_version, parameters, id, headers))
-        return self._client.run(flow)
+        return self._client.run(flow, about=_about(inputs, model))
 
     async def ainfer(
         self,
@@ -176,7 +177,7 @@ class InferenceClient:
     ) -> InferenceResult:
         """As `infer`, from an event loop."""
         flow = self._infer(_Given(inputs, outputs, model, model_version, parameters, id, headers))
-        return await self._client.arun(flow)
+        return await self._client.arun(flow, about=_about(inputs, model))
 
     def stream_infer(
         self,
@@ -195,7 +196,7 @@ class InferenceClient:
         Arguments and errors as for `infer`.
         """
         flow = self._stream(_Given(inputs, outputs, model, model_version, parameters, id, headers))
-        return self._client.stream(flow)
+        return self._client.stream(flow, about=_about(inputs, model))
 
     def astream_infer(
         self,
@@ -210,7 +211,7 @@ class InferenceClient:
     ) -> AsyncGenerator[InferenceResult, None]:
         """As `stream_infer`, from an event loop."""
         flow = self._stream(_Given(inputs, outputs, model, model_version, parameters, id, headers))
-        return self._client.astream(flow)
+        return self._client.astream(flow, about=_about(inputs, model))
 
     # --- about the server ---------------------------------------------------------------------------------------
 
@@ -365,3 +366,7 @@ class InferenceClient:
     def _change(self, action: Literal["load", "unload"], model: str | None) -> Flow[None]:
         runtime = yield from self._runtime()
         yield from runtime.load_model(model) if action == "load" else runtime.unload_model(model)
+
+
+def _about(inputs: Mapping[str, Any] | Sequence[Tensor], model: str | None) -> Named:
+    return Named("inference", model, len(inputs) if isinstance(inputs, (Mapping, Sequence)) else None)

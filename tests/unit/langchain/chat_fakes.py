@@ -26,12 +26,12 @@ class FakeClient:
 
     stream_chat = chat
 
-    def run(self, answer):
+    def run(self, answer, about=None):
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def arun(self, answer):
+    async def arun(self, answer, about=None):
         return self.run(answer)
 
     def answer(self, request, *, runtime):
@@ -40,7 +40,7 @@ class FakeClient:
     async def aanswer(self, request, *, runtime):
         return self.run(runtime.chat(request))
 
-    def stream(self, deltas):
+    def stream(self, deltas, about=None):
         self.opened += 1
         try:
             for delta in deltas:
@@ -48,7 +48,7 @@ class FakeClient:
         finally:
             self.closed += 1
 
-    async def astream(self, deltas):
+    async def astream(self, deltas, about=None):
         self.opened += 1
         try:
             for delta in deltas:

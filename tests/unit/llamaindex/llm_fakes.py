@@ -114,7 +114,7 @@ class FakeClient:
         self.closed = 0
         self.delay = 0.0
 
-    def run(self, exchange: Any) -> Any:
+    def run(self, exchange: Any, *, about: Any = None) -> Any:
         if not isinstance(exchange, Generator):
             return exchange
         try:
@@ -124,7 +124,7 @@ class FakeClient:
         except StopIteration as done:
             return done.value
 
-    async def arun(self, exchange: Any) -> Any:
+    async def arun(self, exchange: Any, *, about: Any = None) -> Any:
         await asyncio.sleep(self.delay)
         return self.run(exchange)
 
@@ -134,13 +134,13 @@ class FakeClient:
     async def aanswer(self, request: Any, *, runtime: Any) -> Any:
         return await self.arun(_whole(runtime, request))
 
-    def stream(self, exchange: Any) -> Any:
+    def stream(self, exchange: Any, *, about: Any = None) -> Any:
         try:
             yield from exchange
         finally:
             self.closed += 1
 
-    async def astream(self, exchange: Any) -> Any:
+    async def astream(self, exchange: Any, *, about: Any = None) -> Any:
         try:
             for piece in exchange:
                 yield piece
