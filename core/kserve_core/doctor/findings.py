@@ -44,6 +44,11 @@ class Finding:
         }
 
 
+def duration(seconds: float) -> str:
+    """A length of time as people read it: `35 ms`, `1.2 s`."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The findings about one endpoint, in the order of the steps.

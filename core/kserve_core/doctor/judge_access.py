@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
@@ -13,8 +13,9 @@ from kserve_core.discovery.facts import Discovery
 from kserve_core.doctor.findings import Finding
 from kserve_core.doctor.judge_tls import ago
 from kserve_core.doctor.jwt import API_SERVER, TokenFacts
-from kserve_core.doctor.rbac import needed_rule
+from kserve_core.doctor.rbac import Rule, needed_rule
 from kserve_core.endpoint import Endpoint
+from kserve_core.error_bodies import is_html
 from kserve_core.errors import (
     AuthenticationError,
     BadResponseError,
@@ -29,6 +30,9 @@ from kserve_core.errors import (
 )
 
 Open = Literal["open", "closed", "unknown"]
+
+_SAID = 160
+"""The most characters of a server's words that are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +141,22 @@ def token_source(endpoint: Endpoint) -> str:
 
 def _refused(access: Access, error: KServeError, facts: dict[str, object]) -> Finding:
     sent = access.endpoint.sends_credentials
-    if isinstance(error, PermissionDeniedError):
-        rule = needed_rule(error.server_message, access.endpoint.host, access.token, access.discovered)
+    status = f" (HTTP {error.status})" if error.status else ""
+    if _is_sign_in(error):
+        title = f"a sign-in page for people came instead of the model{status}"
+        problem = _token_problem(access)
+        title = f"{title}; the token: {problem}" if problem and sent else title
+        fix = _token_fix(access, error)
+        if isinstance(error, PermissionDeniedError) and sent and not problem:
+            rule = replace(_rule(access, error), resource="services", group="")
+            fix += (
+                "\nIf it is good, its subject lacks a permission: the older oauth-proxy wants the verb `get` on "
+                f"`services`.\n{_indented(rule)}"
+            )
+    elif isinstance(error, PermissionDeniedError) and error.hint.startswith(hints.RESTRICTED):
+        title, fix = f"this API is not open to everybody{status}", error.hint
+    elif isinstance(error, PermissionDeniedError):
+        rule = _rule(access, error)
         facts["rule"] = rule.to_dict()
         who = rule.subject or "the token's subject"
         title = f"{who} is known, but may not call this model (HTTP {error.status or 403})"
@@ -147,9 +165,8 @@ def _refused(access: Access, error: KServeError, facts: dict[str, object]) -> Fi
         title, fix = error.message, error.hint
     else:
         problem = _token_problem(access)
-        status = f" (HTTP {error.status})" if error.status else ""
-        if error.hint == hints.SIGN_IN or error.hint.startswith(hints.SIGN_IN):
-            title = f"a sign-in page for people came instead of the model{status}"
+        if error.hint.startswith(hints.PAGE):
+            title, problem = f"a web page came instead of data{status}", ""
         elif not sent:
             title = f"a token is needed, and none was given{status}"
         else:
@@ -178,6 +195,8 @@ def _token_fix(access: Access, error: KServeError) -> str:
         return error.hint
     token, sent = access.token, access.endpoint.sends_credentials
     fresh = f"oc create token {_account(access)} --duration=1h > token"
+    if error.hint.startswith(hints.PAGE):
+        return hints.PAGE
     if not sent:
         return f"Give one by --token-file FILE (or KSERVE_API_KEY_FILE, KSERVE_API_KEY). To get one:\n  {fresh}"
     if token is not None and token.expires is not None and token.expires < access.now:
@@ -189,8 +208,6 @@ def _token_fix(access: Access, error: KServeError) -> str:
             f"Auth proxies want tokens for the cluster's API server ({API_SERVER}; on ROSA and hosted clusters the "
             f"service account issuer). Leave the audience out when asking for it:\n  {fresh}"
         )
-    if error.hint.startswith(hints.PAGE):
-        return f"{hints.PAGE}"
     return (
         "It may be of another cluster, or its service account was deleted. Check that the file holds only the token; "
         f"a fresh one:\n  {fresh}"
@@ -198,16 +215,32 @@ def _token_fix(access: Access, error: KServeError) -> str:
 
 
 def _grant(access: Access, error: KServeError) -> str:
-    if error.hint == hints.RESTRICTED:
+    if error.hint.startswith(hints.RESTRICTED):
         return error.hint
-    rule = needed_rule(error.server_message, access.endpoint.host, access.token, access.discovered)
+    rule = _rule(access, error)
     kind = f"{rule.resource}.{rule.group}" if rule.group else rule.resource
     lead = f"It lacks the verb `{rule.verb}` on `{kind}`"
     if not rule.said:
         lead = f"Endpoints behind kube-rbac-proxy want the verb `{rule.verb}` on `{kind}`"
-    commands = "\n".join(f"  {command}" for command in rule.commands())
     older = "" if rule.said else "\nBehind the older oauth-proxy it is `get` on `services` in the namespace."
-    return f"{lead}; whoever administers the namespace grants it by\n{commands}{older}"
+    return f"{lead}; whoever administers the namespace grants it by\n{_indented(rule)}{older}"
+
+
+def _rule(access: Access, error: KServeError) -> Rule:
+    return needed_rule(error.server_message, access.endpoint.host, access.token, access.discovered)
+
+
+def _indented(rule: Rule) -> str:
+    return "\n".join(f"  {command}" for command in rule.commands())
+
+
+def _is_sign_in(error: KServeError) -> bool:
+    """Whether people were to sign in: by a page, whatever its status, or a redirect to one."""
+    if error.hint.startswith(hints.SIGN_IN):
+        return True
+    page = error.response is not None and is_html(error.response.content)
+    said = error.server_message.lower()
+    return page and any(words in said for words in ("log in", "login", "sign in", "oauth"))
 
 
 def _account(access: Access) -> str:
@@ -242,7 +275,8 @@ def _moment(seconds: float) -> str:
 def _answered_by(error: KServeError) -> str:
     if error.layer in {"client", "network"} or not error.server_message:
         return ""
-    return f"the {error.layer} said: {error.server_message}"
+    said = error.server_message
+    return f"the {error.layer} said: {said if len(said) <= _SAID else said[:_SAID].rstrip() + ' ...'}"
 
 
 def _unanswered(error: KServeError) -> bool:
@@ -251,6 +285,21 @@ def _unanswered(error: KServeError) -> bool:
         return error.layer in {"network", "router"}
     kinds = (NotReadyError, EndpointConnectionError, EndpointTimeoutError, ServerError, AuthenticationError)
     return isinstance(error, (*kinds, PermissionDeniedError, RedirectError))
+
+
+def _ready_title(error: KServeError) -> str:
+    status = f" (HTTP {error.status})" if error.status else ""
+    if isinstance(error, StoppedError):
+        return f"the model is stopped on purpose{status}"
+    if isinstance(error, NotReadyError) and error.status == 504:
+        return f"something in front of the model gave up waiting for it{status}"
+    if isinstance(error, NotReadyError) and error.layer in {"router", "gateway"}:
+        return f"nothing serves this route{status}"
+    if isinstance(error, NotReadyError):
+        return f"the model is not ready yet{status}"
+    if error.server_message and error.server_message in error.message:
+        return f"the {error.layer} answered with an error{status}"
+    return error.message
 
 
 def _ready_fix(error: KServeError) -> str:

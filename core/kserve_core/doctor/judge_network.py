@@ -10,7 +10,8 @@ from kserve_core.doctor.findings import Finding
 from kserve_core.doctor.network import Attempt, Handshake, Lookup, Proxy
 from kserve_core.endpoint import Endpoint
 
-_OUTSIDE = "Outside the cluster use the route's URL: oc get inferenceservice <name> -o jsonpath='{.status.url}'"
+_REFUSED = "Check host and port, and that the model is running:"
+_OUTSIDE = "Outside the cluster use the route's URL:\n  oc get inferenceservice <name> -o jsonpath='{.status.url}'"
 
 
 def judge_lookup(endpoint: Endpoint, lookup: Lookup, *, proxy: Proxy | None = None) -> Finding:
@@ -128,7 +129,7 @@ def _lookup_fix(endpoint: Endpoint, lookup: Lookup, proxy: Proxy | None) -> str:
         return "Check the network connection, the VPN and the name servers; then try again."
     if ".svc." in f"{endpoint.host}.":
         return "A name inside the cluster ends in .svc or .svc.cluster.local."
-    return "Check the spelling, and the VPN if the cluster is on a private network. " + _OUTSIDE
+    return "Check the spelling, and the VPN if the cluster is on a private network.\n" + _OUTSIDE
 
 
 def _refused_fix(endpoint: Endpoint) -> str:
@@ -138,7 +139,7 @@ def _refused_fix(endpoint: Endpoint) -> str:
             f"{endpoint.scheme}://{endpoint.host}:8080 (OpenVINO 8888, gRPC 8033, 8085 or 9000; behind the auth proxy "
             "https and 8443). Otherwise the model's pod is not running."
         )
-    return f"{hints.REFUSED} oc get pods -l serving.kserve.io/inferenceservice=<name>"
+    return f"{_REFUSED}\n  oc get pods -l serving.kserve.io/inferenceservice=<name>"
 
 
 def _silent_fix(endpoint: Endpoint) -> str:

@@ -94,7 +94,12 @@ def judge_plain(endpoint: Endpoint, shaken: Handshake) -> Finding:
             fix="Use the endpoint's https:// URL, if it has one.",
             facts=facts,
         )
-    return Finding(step="tls", status="skipped", title=f"the URL says {endpoint.scheme}://, so no TLS", facts=facts)
+    return Finding(
+        step="tls",
+        status="skipped",
+        title=f"the URL says {endpoint.base_url.partition(':')[0]}://, so no TLS",
+        facts=facts,
+    )
 
 
 def describe_chain(chain: Sequence[Certificate], now: datetime) -> str:

@@ -84,7 +84,7 @@ class NetworkSteps:
 
     def _plain(self) -> Finding:
         if self._proxy is not None:
-            title = f"the URL says {self._endpoint.scheme}://, so no TLS"
+            title = f"the URL says {self._endpoint.base_url.partition(':')[0]}://, so no TLS"
             return Finding(step="tls", status="skipped", title=title)
         context = unchecked_context(Trust(verify=False)._build(), in_clear=False)
         left = self._examination.deadline.left()

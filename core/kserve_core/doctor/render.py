@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from kserve_core.doctor.findings import Finding, Report
+from kserve_core.doctor.findings import Finding, Report, duration
 
 LABELS = {
     "cluster": "Cluster",
@@ -61,7 +61,7 @@ class Painter:
         elif finding.status == "failed":
             title = [self._paint("31", line) for line in title]
         if finding.seconds is not None and finding.seconds >= 0.0005:
-            title[-1] += self._paint("2", f"  {_seconds(finding.seconds)}")
+            title[-1] += self._paint("2", f"  {duration(finding.seconds)}")
         lines = [f"{sign} {label}  {title[0]}", *(f"{_INDENT}{line}" for line in title[1:])]
         for line in finding.detail.splitlines():
             lines += [f"{_INDENT}{self._paint('2', part)}" for part in self._wrapped(line)]
@@ -88,7 +88,7 @@ class Painter:
     def _verdict(self, report: Report) -> str:
         failed = [finding for finding in report.findings if finding.status == "failed"]
         warned = sum(finding.status == "warning" for finding in report.findings)
-        took = f"({_seconds(report.seconds)})"
+        took = f"({duration(report.seconds)})"
         if failed:
             labels = ", ".join(LABELS.get(finding.step, finding.step) for finding in failed)
             return f"{self._paint('1;31', f'Failed: {labels}.')} What to do stands below each. {took}"
@@ -128,7 +128,3 @@ def render(report: Report, *, colour: bool = False, width: int = 100, unicode: b
     findings: Sequence[Finding] = report.findings
     parts = [painter.head(report.target), *map(painter.finding, findings), painter.tail(report)]
     return "\n".join(part for part in parts if part)
-
-
-def _seconds(value: float) -> str:
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"

@@ -24,7 +24,7 @@ from kserve_core.errors import (
     PermissionDeniedError,
     RedirectError,
 )
-from kserve_core.runtimes.registry import get_runtime
+from kserve_core.runtimes.registry import RUNTIMES, get_runtime
 from kserve_core.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class ServerSteps:
             raise self._token_error
         error: KServeError | None = None
         try:
-            self._detected = detect_runtime(self._timed(self.endpoint))
+            self._detected = _named(detect_runtime(self._timed(self.endpoint)))
         except KServeError as exc:
             error = exc
         without = self._without_token() if error is None and self.endpoint.sends_credentials else "unknown"
@@ -162,8 +162,7 @@ class ServerSteps:
 
     @property
     def _key(self) -> str | None:
-        found = self._detected.runtime if self._detected is not None else None
-        return self._wanted or found
+        return self._wanted or (self._detected.runtime if self._detected is not None else None)
 
     @property
     def _base(self) -> Endpoint:
@@ -269,9 +268,10 @@ class ServerSteps:
         if self._model is not None:
             return [self._model]
         named = [model for model in self._models if model.id and model.parent is None]
-        of_kind: list[str | None] = [model.id for model in named if model.kind == task]
-        unknown: list[str | None] = [model.id for model in named if model.kind is None]
-        return (of_kind or unknown)[:_MOST_TRIED] or [None]
+        # Models that embed can rank as well on some servers.
+        order = [task, "embed", None] if task == "rerank" else [task, None]
+        named.sort(key=lambda model: order.index(model.kind) if model.kind in order else len(order))
+        return [model.id for model in named[:_MOST_TRIED]] or [None]
 
     # --- calls --------------------------------------------------------------------------------------------------
 
@@ -300,6 +300,13 @@ class ServerSteps:
             return client.run(make(self._codec))
         finally:
             client.close()
+
+
+def _named(detected: Detected) -> Detected:
+    """What was detected, with the runtime's key also where only the variant has its name."""
+    if detected.runtime is None and detected.variant in RUNTIMES:
+        return replace(detected, runtime=detected.variant, variant="")
+    return detected
 
 
 def _spoken_to(endpoint: Endpoint, protocol: str | None, runtime: str | None) -> Endpoint:

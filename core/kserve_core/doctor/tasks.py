@@ -12,7 +12,7 @@ from typing import Any, Literal
 from kserve_core.batching import embed_all, rerank_all
 from kserve_core.capabilities import ChatRequest, ChatRuntime, EmbeddingRuntime, RerankRuntime, TextRequest, TextRuntime
 from kserve_core.client import RuntimeClient
-from kserve_core.doctor.findings import Finding
+from kserve_core.doctor.findings import Finding, duration
 from kserve_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -138,7 +138,7 @@ def _works(tried: Tried) -> str:
     kind = "chat" if tried.chat else "completion"
     if tried.first is None:
         return f"{kind} answers, not streamed"
-    return f"{kind} streams, first piece after {tried.first:.2f} s"
+    return f"{kind} streams, first piece after {duration(tried.first)}"
 
 
 def _is_refusal(error: KServeError) -> bool:
