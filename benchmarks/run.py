@@ -17,6 +17,7 @@ import cases_chat
 import cases_embeddings
 import cases_grpc
 import cases_start
+import cases_v2
 from harness import measure, report, stub_server
 
 VERSIONS = [
@@ -26,6 +27,7 @@ VERSIONS = [
     "llama-index-core",
     "llama-index-llms-openai-like",
     "openai",
+    "tritonclient",
 ]
 
 
@@ -57,6 +59,7 @@ def main() -> int:
             *cases_chat.cases(url),
             *cases_embeddings.cases(url),
             *cases_grpc.cases(url, grpc_port),
+            *cases_v2.cases(url, grpc_port),
             *cases_start.cases(url),
         )
         for case in every:

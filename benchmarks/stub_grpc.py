@@ -1,4 +1,4 @@
-"""The gRPC side of the stub: TGIS streams and Caikit vectors, serialized once and sent as they are."""
+"""The gRPC side of the stub: TGIS streams, Caikit and V2 vectors, serialized once and sent as they are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 import grpc
+import stub_v2
 
 from kserve_core.protos import messages
 
@@ -47,6 +48,7 @@ class _Handlers(grpc.GenericRpcHandler):
     table: ClassVar[dict[str, tuple[Callable[..., Any], bool]]] = {
         "/fmaas.GenerationService/GenerateStream": (_generate, True),
         "/caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict": (_embed, False),
+        **stub_v2.HANDLERS,
     }
 
     def service(self, handler_call_details: Any) -> Any:
@@ -60,7 +62,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
 def start() -> int:
     """Starts serving in threads; returns the port."""
-    server = grpc.server(futures.ThreadPoolExecutor(8))
+    server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.max_send_message_length", -1)])
     server.add_generic_rpc_handlers((_Handlers(),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

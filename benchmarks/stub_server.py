@@ -3,7 +3,7 @@
 The model name in the request picks the answer: `call-100` is one whole answer of 100 tokens, `burst-1000` a stream
 of 1,000 tokens in one send, `paced-200` a stream of 200 tokens 1 ms apart, `busy-100` a stream of 100 tokens as fast
 as the client takes them, `dim-384` embeddings of 384 values. `inputs` are answered as Caikit
-answers embeddings. Prints its HTTP and its gRPC port and serves until killed.
+answers embeddings, paths under `/v2` as Triton answers. Prints its HTTP and its gRPC port and serves until killed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from functools import cache
 
 import orjson
 import stub_grpc
+import stub_v2
 
 MODEL = re.compile(rb'"model"\s*:\s*"(call|burst|paced|busy|dim)-(\d+)"')
-LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
+LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 STREAM = re.compile(rb'"stream"\s*:\s*true')
 
 
@@ -115,10 +116,13 @@ class Connection(asyncio.Protocol):
         stop = end + 4 + (int(length[1]) if length else 0)
         if len(self.buffer) < stop:
             return
-        body, self.buffer = self.buffer[end + 4 : stop], self.buffer[stop:]
-        self.answer(body)
+        head, body, self.buffer = self.buffer[:end], self.buffer[end + 4 : stop], self.buffer[stop:]
+        self.answer(head, body)
 
-    def answer(self, body: bytes) -> None:
+    def answer(self, head: bytes, body: bytes) -> None:
+        if (tensors := stub_v2.answer(head, body)) is not None:
+            self.transport.write(tensors)
+            return
         match = MODEL.search(body)
         if match is None and b'"inputs"' in body:
             self.transport.write(caikit_vectors(len(orjson.loads(body)["inputs"])))
