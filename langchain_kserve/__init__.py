@@ -45,6 +45,16 @@ if TYPE_CHECKING:
         TritonEmbeddings,
         VLLMEmbeddings,
     )
+    from langchain_kserve.factories import (
+        achat_model,
+        aembeddings,
+        allm,
+        areranker,
+        chat_model,
+        embeddings,
+        llm,
+        reranker,
+    )
     from langchain_kserve.llms import TGISLLM, VLLM, CaikitLLM, MLServerLLM, OpenVINOLLM, TritonLLM
     from langchain_kserve.rerank import CaikitRerank, MLServerRerank, OpenVINORerank, TritonRerank, VLLMRerank
 
@@ -97,6 +107,14 @@ __all__ = [
     "VLLMEmbeddings",
     "VLLMRerank",
     "__version__",
+    "achat_model",
+    "aembeddings",
+    "allm",
+    "areranker",
+    "chat_model",
+    "embeddings",
+    "llm",
+    "reranker",
 ]
 
 _MODULES = {
@@ -123,6 +141,13 @@ _MODULES = {
     "VLLMEmbeddings": "langchain_kserve.embeddings",
     "VLLMRerank": "langchain_kserve.rerank",
     "__version__": "kserve_core._version",
+    "achat_model": "langchain_kserve.factories",
+    "aembeddings": "langchain_kserve.factories",
+    "allm": "langchain_kserve.factories",
+    "areranker": "langchain_kserve.factories",
+    "chat_model": "langchain_kserve.factories",
+    "llm": "langchain_kserve.factories",
+    "reranker": "langchain_kserve.factories",
 }
 
 
@@ -130,6 +155,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
+    if name == "embeddings":
+        return importlib.import_module("langchain_kserve.embeddings")  # which can be called like the function
     value = getattr(importlib.import_module(_MODULES.get(name, "langchain_kserve._errors")), name)
     globals()[name] = value
     return value

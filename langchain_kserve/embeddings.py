@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any, ClassVar
 
 from langchain_core.embeddings import Embeddings
@@ -303,3 +305,15 @@ class OpenVINOEmbeddings(TensorClass, RuntimeEmbeddings, VectorFields, OpenVINOA
 
     _declaration = _runtimes.OPENVINO
     _codec_options = (*VECTOR_OPTIONS, "api")
+
+
+class _Callable(ModuleType):
+    """Lets the module's name stand for the function of that name as well: `langchain_kserve.embeddings(...)`."""
+
+    def __call__(self, *args: Any, **fields: Any) -> RuntimeEmbeddings:
+        from langchain_kserve import factories
+
+        return factories.embeddings(*args, **fields)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -46,6 +46,14 @@ if TYPE_CHECKING:
         VLLMEmbedding,
     )
     from llamaindex_kserve.evaluation import CaikitSimilarityEvaluator
+    from llamaindex_kserve.factories import (
+        aembedding,
+        allm,
+        areranker,
+        embedding,
+        llm,
+        reranker,
+    )
     from llamaindex_kserve.llms import TGISLLM, VLLM, CaikitLLM, MLServerLLM, OpenVINOLLM, TritonLLM
     from llamaindex_kserve.rerank import CaikitRerank, MLServerRerank, OpenVINORerank, TritonRerank, VLLMRerank
 
@@ -94,6 +102,12 @@ __all__ = [
     "VLLMEmbedding",
     "VLLMRerank",
     "__version__",
+    "aembedding",
+    "allm",
+    "areranker",
+    "embedding",
+    "llm",
+    "reranker",
 ]
 
 _MODULES = {
@@ -116,6 +130,12 @@ _MODULES = {
     "VLLMEmbedding": "llamaindex_kserve.embeddings",
     "VLLMRerank": "llamaindex_kserve.rerank",
     "__version__": "kserve_core._version",
+    "aembedding": "llamaindex_kserve.factories",
+    "allm": "llamaindex_kserve.factories",
+    "areranker": "llamaindex_kserve.factories",
+    "embedding": "llamaindex_kserve.factories",
+    "llm": "llamaindex_kserve.factories",
+    "reranker": "llamaindex_kserve.factories",
 }
 
 

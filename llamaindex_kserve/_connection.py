@@ -14,8 +14,10 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr,
 from typing_extensions import Self
 
 from kserve_core.client import RuntimeClient
+from kserve_core.discovery.adoption import Origin
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from llamaindex_kserve._discovery import Discoverable
 from llamaindex_kserve._lookup import ModelLookup
 
 logger = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class _Cell:
         return _Cell()
 
 
-class ConnectionMixin(BaseComponent):
+class ConnectionMixin(Discoverable, BaseComponent):
     """Fields that say how to reach an endpoint, and the one client built from them.
 
     All of them are public fields, so that copies and pickles are complete; all of them stay out of dumps,
@@ -183,6 +185,7 @@ class ConnectionMixin(BaseComponent):
     )
 
     _cell: _Cell = PrivateAttr(default_factory=_Cell)
+    _origin: Origin = PrivateAttr(default_factory=Origin)
 
     _runtime_name: ClassVar[str] = "KServe"
     _protocols: ClassVar[tuple[str, ...]] = ("rest",)
@@ -190,10 +193,7 @@ class ConnectionMixin(BaseComponent):
     """Further fields the runtime's codec is made from."""
 
     def __init__(self, *args: Any, **data: Any) -> None:
-        for other, name in _OTHER_NAMES.items():
-            if other in data and name not in data:
-                data[name] = data.pop(other)
-        self._refuse_unknown(data)
+        self._rename(data)
         try:
             super().__init__(*args, **data)
         except ValidationError as error:
@@ -219,6 +219,14 @@ class ConnectionMixin(BaseComponent):
         elif endpoint.is_grpc:
             msg = f"base_url={endpoint.base_url!r} names a gRPC server, and protocol is 'rest'."
             raise ConfigurationError(msg, hint="Leave protocol out, or give an https:// URL.")
+
+    @classmethod
+    def _rename(cls, data: dict[str, Any]) -> None:
+        """Replaces other packages' names in place and refuses unknown ones."""
+        for other, name in _OTHER_NAMES.items():
+            if other in data and name not in data:
+                data[name] = data.pop(other)
+        cls._refuse_unknown(data)
 
     @classmethod
     def _refuse_unknown(cls, data: Mapping[str, Any]) -> None:
@@ -276,7 +284,7 @@ class ConnectionMixin(BaseComponent):
         return client
 
     def _make_endpoint(self) -> Endpoint:
-        return Endpoint.create(
+        endpoint = Endpoint.create(
             self.base_url,
             api_key=self.api_key,
             ca_cert=self.ca_cert,
@@ -293,6 +301,7 @@ class ConnectionMixin(BaseComponent):
             stream_invoke=self.stream_invoke,
             on_wait=self.on_wait,
         )
+        return self._origin.attach(endpoint)
 
     def _make_client(self, endpoint: Endpoint) -> RuntimeClient[Any]:
         return RuntimeClient(endpoint, self._make_runtime(endpoint))
