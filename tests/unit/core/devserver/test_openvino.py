@@ -60,13 +60,11 @@ def test_a_chat_stream_opens_with_null(chat):
 
 
 def test_the_stop_text_is_kept_while_streaming(chat):
-    def streamed(**fields):
-        found = deltas(chat("Say hello.", stream=True, stop=["can"], **fields).text)
-        return "".join(part.get("content") or "" for part in found)
-
+    streamed = deltas(chat("Say hello.", stream=True, stop=["can"]).text)
     assert chat("Say hello.", stop=["can"]).json()["choices"][0]["message"]["content"] == "Hello! How "
-    assert streamed() == "Hello! How can"
-    assert streamed(include_stop_str_in_output=False) == "Hello! How "
+    assert "".join(part.get("content") or "" for part in streamed) == "Hello! How can"
+    found = chat("Say hello.", stream=True, stop=["can"], include_stop_str_in_output=False)
+    assert (found.status_code, "cannot be set to false" in found.json()["error"]) == (400, True)
 
 
 def test_tools_and_schemas(chat):
@@ -164,6 +162,8 @@ def test_states_of_all_models(http):
 
 def test_text_models_are_no_v2_models(http):
     assert http.get("/v2/models/tiny").status_code == 404
+    assert http.get("/v2/models/tiny/ready").status_code == 200  # but they tell that they are there
+    assert http.get("/v2/models/nope/ready").status_code == 404
     assert http.get("/v2/models/tiny-embedding/").status_code == 200
 
 

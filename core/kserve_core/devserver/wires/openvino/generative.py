@@ -177,8 +177,10 @@ class Generative:
         stops = kept.get("stop")
         if isinstance(stops, list) and len(stops) > MAX_STOPS:
             _refuse(f"stop array must have no more than {MAX_STOPS} strings")
-        if kept.get("stream"):
-            kept.setdefault("include_stop_str_in_output", True)
+        if kept.get("stream") and not kept.setdefault("include_stop_str_in_output", True):
+            _refuse("include_stop_str_in_output cannot be set to false if streaming is used")
+        if kept.get("response_format", {}).get("json_schema", {}).get("schema") == {"type": "object"}:
+            kept["response_format"] = {"type": "json_object"}  # any object: one with something in it
         reply = await handler(_with(request, kept))
         if isinstance(reply, StreamReply):
             return StreamReply(_reshaped(reply.pieces), failure=_failure)

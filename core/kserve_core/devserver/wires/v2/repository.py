@@ -31,6 +31,10 @@ class Repository:
     Args:
         settings: The server.
         ways: Its dialect.
+
+    Attributes:
+        models: The models by name.
+        graphs: Names of what is served without tensors; OpenVINO only.
     """
 
     def __init__(self, settings: Settings, ways: Ways) -> None:
@@ -38,10 +42,13 @@ class Repository:
         self._ways = ways
         self._lock = threading.Lock()
         self.models: dict[str, Served] = {}
+        self.graphs: set[str] = set()
         for model in settings.models:
             for name in (model.name, *model.aliases):
                 made = self._made(model)
-                if made is not None:
+                if made is None:
+                    self.graphs.add(name)
+                else:
                     made.name = name
                     if made.newest is None and ways.versions == "numbers":
                         made.newest = made.versions[-1]

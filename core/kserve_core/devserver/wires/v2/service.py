@@ -117,7 +117,8 @@ class Service:
 
     def _model_ready(self, request: messages.inference.ModelReadyRequest, _: GrpcContext) -> Any:
         try:
-            ready = self._repository.find(request.name, self._version(request.version)).ready
+            ready = request.name in self._repository.graphs
+            ready = ready or self._repository.find(request.name, self._version(request.version)).ready
         except V2Error as error:
             if self._ways.key == "mlserver":
                 msg = f"Unexpected <class 'mlserver.errors.ModelNotFound'>: {error.message}"

@@ -190,6 +190,8 @@ class V2Wire:
             except V2Error:
                 return Reply(400, b'{"error":"Model version not ready"}', "text/plain")
             return Reply(200, b"", "text/plain")
+        if name in self.repository.graphs:
+            return Reply(200, b"", None)
         model = self.repository.find(name, version)
         if ways.key == "kserve":
             return json_reply({"name": name, "ready": True})
