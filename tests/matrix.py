@@ -76,7 +76,18 @@ _TRITON_LANGCHAIN = {
 }
 _TRITON_LLAMAINDEX = {"llm": "TritonLLM", "embedding": "TritonEmbedding", "rerank": "TritonRerank"}
 _TRITON_FEATURES = frozenset(
-    {"usage", "finish_reason", "stream_errors", "choices", "stop", "model_names", "models", "scripted"}
+    {
+        "usage",
+        "finish_reason",
+        "stream_errors",
+        "truncate",
+        "logprobs",
+        "choices",
+        "stop",
+        "model_names",
+        "models",
+        "scripted",
+    }
 )
 _MLSERVER_LANGCHAIN = {
     "chat": "ChatMLServer",
@@ -85,7 +96,7 @@ _MLSERVER_LANGCHAIN = {
     "rerank": "MLServerRerank",
 }
 _MLSERVER_LLAMAINDEX = {"llm": "MLServerLLM", "embedding": "MLServerEmbedding", "rerank": "MLServerRerank"}
-_MLSERVER_FEATURES = frozenset({"stop", "model_names", "models", "scripted"})
+_MLSERVER_FEATURES = frozenset({"truncate", "stop", "model_names", "models", "scripted"})
 
 RUNTIMES: tuple[Entry, ...] = (
     Entry(
@@ -207,7 +218,7 @@ RUNTIMES: tuple[Entry, ...] = (
         key="mlserver-grpc",
         langchain=_MLSERVER_LANGCHAIN,
         llamaindex=_MLSERVER_LLAMAINDEX,
-        features=_MLSERVER_FEATURES,
+        features=_MLSERVER_FEATURES | {"stream_errors"},
         wire="mlserver",
         models=_V2_MODELS,
         grpc="v2_grpc_url",
@@ -252,7 +263,7 @@ RUNTIMES: tuple[Entry, ...] = (
         key="openvino-grpc",  # tensors only
         langchain={"embeddings": "OpenVINOEmbeddings", "rerank": "OpenVINORerank"},
         llamaindex={"embedding": "OpenVINOEmbedding", "rerank": "OpenVINORerank"},
-        features=frozenset({"model_names"}),
+        features=frozenset({"model_names", "truncate"}),
         wire="openvino",
         models=_V2_MODELS,
         grpc="v2_grpc_url",

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from kserve_core.devserver.log import RequestRecord
 
 _QUESTIONS = frozenset(
-    {"ModelMetadata", "ModelConfig", "ModelReady", "ServerReady", "ServerLive", "ServerMetadata", "RepositoryIndex"}
+    {
+        *("ModelMetadata", "ModelConfig", "ModelReady", "ServerReady", "ServerLive", "ServerMetadata"),
+        *("RepositoryIndex", "GetModelsInfo", "Check"),
+    }
 )
 
 

@@ -106,6 +106,7 @@ class EmbeddingsStandardTests(_OfTheMatrix):
         assert near(prefixed.embed_query("cats"), embeddings.embed_query("query: cats"))
         assert near(prefixed.embed_documents(["cats"])[0], embeddings.embed_query("passage: cats"))
 
+    @pytest.mark.needs("truncate")
     def test_a_text_that_is_too_long(self, embeddings):
         long = "word " * 50_000
         with pytest.raises(lc.ContextOverflowError):
