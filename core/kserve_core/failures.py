@@ -110,6 +110,8 @@ def error_from_response(
     status = response.status
     if 200 <= status < 300 and not _is_page(response):
         return None
+    if response.headers.get("content-encoding", "identity").strip().lower() not in {"identity", ""}:
+        response = Response(status, response.headers, b"")  # never asked for, never unpacked: it may be a bomb
     body = read_error_body(response.body)
     for secret in secrets:
         body.message = body.message.replace(secret, "***")

@@ -1,0 +1,15 @@
+"""The table of faults for whole answers over HTTP, in both frameworks, blocking and from an event loop."""
+
+from __future__ import annotations
+
+import pytest
+from faults.cells import cells_of, play
+from faults.table import Row
+from faults.ways import Way
+
+from kserve_core.devserver import DevServer
+
+
+@pytest.mark.parametrize(("row", "way"), cells_of("rest"))
+def test_cell(server: DevServer, row: Row, way: Way) -> None:
+    play(server, row, way)
