@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from typing_extensions import Self
 
@@ -73,8 +73,7 @@ class Discoverable:
     """Instances made by asking a cluster, and what it said."""
 
     if TYPE_CHECKING:
-        model_fields: Mapping[str, Any]
-        _aliases: Mapping[str, str]
+        _aliases: ClassVar[Mapping[str, str]]
         _origin: Origin
         _slot: Any
 
@@ -166,10 +165,15 @@ class Discoverable:
         """What the cluster said, if this came from `from_inference_service`; dumps do not have it, pickles do."""
         return self._get_client().endpoint.discovered
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():  # type: ignore[misc]
+            yield name, _short(value) if name == "ca_cert" else value
+
     @classmethod
     def takes(cls, name: str) -> bool:
         """Whether the constructor has an argument of this name."""
-        return name in cls.model_fields or cls._aliases.get(name) in cls.model_fields
+        fields = _fields(cls)
+        return name in fields or cls._aliases.get(name) in fields
 
     @classmethod
     def adopt(cls, endpoint: Endpoint, fields: Mapping[str, Any], *, cluster_token: bool = False) -> Self:
@@ -188,7 +192,7 @@ class Discoverable:
         made._origin = Origin.of(endpoint)
         made._slot.endpoint = made._make_endpoint()
         window = context_window(endpoint)
-        if window is not None and "profile" in cls.model_fields:
+        if window is not None and "profile" in _fields(cls):
             profile = getattr(made, "profile", None) or {}
             made.profile = {"max_input_tokens": window, **profile}  # type: ignore[attr-defined]
         return made
@@ -211,3 +215,15 @@ class Discoverable:
         assert endpoint.discovered is not None  # noqa: S101 - from_inference_service sets it
         told = check_class(list(families().values()), cls, endpoint.discovered)
         return cls.adopt(endpoint, {**told, **fields}, cluster_token=cluster_token)
+
+
+def _fields(cls: Any) -> Mapping[str, Any]:
+    fields: Mapping[str, Any] = cls.model_fields
+    return fields
+
+
+def _short(value: Any) -> Any:
+    """Certificates as their paths, and those that are given as text in two words."""
+    if isinstance(value, (list, tuple)):
+        return [_short(item) for item in value]
+    return "<PEM text>" if isinstance(value, str) and "-----BEGIN" in value else value

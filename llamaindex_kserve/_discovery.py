@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from typing_extensions import Self
 
@@ -61,10 +61,9 @@ class Discoverable:
     """Instances made by asking a cluster, and what it said."""
 
     if TYPE_CHECKING:
-        model_fields: Mapping[str, Any]
         _origin: Origin
         _cell: Any
-        _protocols: tuple[str, ...]
+        _protocols: ClassVar[tuple[str, ...]]
 
         def __init__(self, **fields: Any) -> None: ...
         @classmethod
@@ -158,7 +157,7 @@ class Discoverable:
         """Whether the constructor has an argument of this name."""
         from llamaindex_kserve._connection import _OTHER_NAMES
 
-        fields = cls.model_fields
+        fields = _fields(cls)
         return name in fields or name in _OTHER_NAMES or any(name == info.alias for info in fields.values())
 
     @classmethod
@@ -176,7 +175,7 @@ class Discoverable:
         cls._rename(given)
         learned = learned_fields(endpoint, given, cluster_token=cluster_token)
         window = context_window(endpoint)
-        if window is not None and "context_window" in cls.model_fields and given.get("context_window") is None:
+        if window is not None and "context_window" in _fields(cls) and given.get("context_window") is None:
             learned["context_window"] = window
         made = cls(**{**given, **learned})
         made._origin = Origin.of(endpoint)
@@ -201,3 +200,8 @@ class Discoverable:
         assert endpoint.discovered is not None  # noqa: S101 - from_inference_service sets it
         told = check_class(list(families().values()), cls, endpoint.discovered)
         return cls.adopt(endpoint, {**told, **fields}, cluster_token=cluster_token)
+
+
+def _fields(cls: Any) -> Mapping[str, Any]:
+    fields: Mapping[str, Any] = cls.model_fields
+    return fields
