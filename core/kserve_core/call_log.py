@@ -33,7 +33,7 @@ def log_stream(log: logging.Logger, name: str, reader: StreamReader[Any], began:
         began: When the request was sent, on the monotonic clock.
     """
     if log.isEnabledFor(logging.DEBUG):
-        how = "complete" if reader.ended else "ended early"
+        how = "broken" if reader.broken else "complete" if reader.ended else "left"
         took = time.monotonic() - began
         first = "none" if reader.first is None else f"the first after {reader.first - began:.3f} s"
         text = "%s: stream %s after %.3f s, %d pieces (%s), %d bytes"

@@ -6,7 +6,7 @@ scores = client.infer({"features": numpy.zeros((8, 4), "f4")})["scores"]
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -369,4 +369,4 @@ class InferenceClient:
 
 
 def _about(inputs: Mapping[str, Any] | Sequence[Tensor], model: str | None) -> Named:
-    return Named("inference", model, len(inputs) if isinstance(inputs, (Mapping, Sequence)) else None)
+    return Named("inference", model, len(inputs) if isinstance(inputs, Sized) else None)

@@ -39,6 +39,7 @@ class StreamReader(Generic[T]):
         count: How many pieces have come.
         size: Of how many bytes, as far as they were read.
         first: When the first of them had come, on the monotonic clock; None before.
+        broken: Whether it ended in an error.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class StreamReader(Generic[T]):
         self.count = 0
         self.size = 0
         self.first: float | None = None
+        self.broken = False
         self._idle = idle_timeout
         self._deadline = deadline
         self._begun = False
@@ -114,6 +116,7 @@ class StreamReader(Generic[T]):
             broken: Whether the connection broke.
         """
         error: KServeError
+        self.broken = True
         if isinstance(exc, KServeError):
             error = exc
         elif timed_out and not self._begun:

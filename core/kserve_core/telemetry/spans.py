@@ -112,7 +112,7 @@ class _Noted:
 
     def __init__(self, recorder: Recorder, parent: _Noted | None = None) -> None:
         self.recorder = recorder
-        self.name = "" if parent is None else parent.name
+        self.name: str = "" if parent is None else parent.name
         self.server: dict[str, Any] = {} if parent is None else parent.server
         self.span: trace.Span = trace.INVALID_SPAN
         self._parent = parent
