@@ -82,12 +82,12 @@ def trusted_places(endpoint: Endpoint, environment: Mapping[str, str] | None = N
     yield from _files("certifi", [Path(certifi.where())])
 
 
-def other_places(environment: Mapping[str, str] | None = None, folders: Sequence[str] = FOLDERS) -> Iterator[Place]:
+def other_places(environment: Mapping[str, str] | None = None, folders: Sequence[str] | None = None) -> Iterator[Place]:
     """The bundles that are not trusted, but are here.
 
     Args:
         environment: Where the variables are looked up.
-        folders: The folders to look through, with what is below them.
+        folders: The folders to look through, with what is below them; `FOLDERS` if not given.
     """
     environment = os.environ if environment is None else environment
     seen: set[Path] = set()
@@ -95,7 +95,7 @@ def other_places(environment: Mapping[str, str] | None = None, folders: Sequence
         name = environment.get(variable)
         if name:
             yield from _new(f"{variable} ({name})", _members(Path(name)), seen)
-    for folder in folders:
+    for folder in FOLDERS if folders is None else folders:
         files = sorted(path for path in _walk(Path(folder)) if path.suffix.lower() in _SUFFIXES)
         for path in files[:_MOST_FILES]:
             yield from _new(str(path), [path], seen)

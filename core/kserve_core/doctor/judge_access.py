@@ -112,9 +112,8 @@ def judge_ready(access: Access, healthy: bool | None, error: KServeError | None 
         title = f"not told ({_one_line(error.message)})"
         return Finding(step="ready", status="skipped", title=title, detail=detail, facts={"ready": None})
     detail = "\n".join(part for part in (_answered_by(error), detail) if part)
-    return Finding(
-        step="ready", status="failed", title=error.message, detail=detail, fix=_ready_fix(error), facts=facts
-    )
+    title, fix = _ready_title(error), _ready_fix(error)
+    return Finding(step="ready", status="failed", title=title, detail=detail, fix=fix, facts=facts)
 
 
 def fix_for(access: Access, error: KServeError) -> str:
@@ -154,7 +153,7 @@ def _refused(access: Access, error: KServeError, facts: dict[str, object]) -> Fi
                 f"`services`.\n{_indented(rule)}"
             )
     elif isinstance(error, PermissionDeniedError) and error.hint.startswith(hints.RESTRICTED):
-        title, fix = f"this API is not open to everybody{status}", error.hint
+        title, fix = f"this API is not open to everybody{status}", hints.RESTRICTED
     elif isinstance(error, PermissionDeniedError):
         rule = _rule(access, error)
         facts["rule"] = rule.to_dict()
@@ -216,7 +215,7 @@ def _token_fix(access: Access, error: KServeError) -> str:
 
 def _grant(access: Access, error: KServeError) -> str:
     if error.hint.startswith(hints.RESTRICTED):
-        return error.hint
+        return hints.RESTRICTED
     rule = _rule(access, error)
     kind = f"{rule.resource}.{rule.group}" if rule.group else rule.resource
     lead = f"It lacks the verb `{rule.verb}` on `{kind}`"

@@ -94,12 +94,8 @@ def judge_plain(endpoint: Endpoint, shaken: Handshake) -> Finding:
             fix="Use the endpoint's https:// URL, if it has one.",
             facts=facts,
         )
-    return Finding(
-        step="tls",
-        status="skipped",
-        title=f"the URL says {endpoint.base_url.partition(':')[0]}://, so no TLS",
-        facts=facts,
-    )
+    title = f"the URL says {endpoint.base_url.partition(':')[0]}://, so no TLS"
+    return Finding(step="tls", status="skipped", title=title, facts=facts)
 
 
 def describe_chain(chain: Sequence[Certificate], now: datetime) -> str:
@@ -160,9 +156,9 @@ def _facts(seen: Seen) -> dict[str, object]:
 def _good(endpoint: Endpoint, seen: Seen, detail: str, facts: dict[str, object]) -> Finding:
     looked = seen.looked
     refused = looked is not None and looked.wants_certificate and looked.outcome != "ok"
-    if refused and endpoint.trust.client_cert is None:  # TLS 1.3 tells only after the handshake
-        title = "The server wants a client certificate, and none was given"
-        return Finding(step="tls", status="failed", title=title, detail=detail, fix=_CLIENT, facts=facts)
+    if refused and looked is not None:  # TLS 1.3 tells only after the handshake
+        title, fix = _client_refused(endpoint, looked.reason)
+        return Finding(step="tls", status="failed", title=title, detail=detail, fix=fix, facts=facts)
     title = f"{seen.shaken.version}, certificate accepted"
     if seen.trusted is not None:
         title += f" (CA from {seen.trusted.label})"
@@ -181,6 +177,13 @@ def _good(endpoint: Endpoint, seen: Seen, detail: str, facts: dict[str, object])
 
 
 _CLIENT = "Give --client-cert FILE and --client-key FILE; in code client_cert=(certificate file, key file)."
+
+
+def _client_refused(endpoint: Endpoint, reason: str) -> tuple[str, str]:
+    if endpoint.trust.client_cert is None:
+        return "The server wants a client certificate, and none was given", _CLIENT
+    fix = "It must be signed by a CA that the server trusts, be valid now, and be for clients."
+    return f"The server does not accept the client certificate ({reason})", fix
 
 
 def _unaccepted(endpoint: Endpoint, seen: Seen) -> tuple[str, str]:
@@ -274,12 +277,8 @@ def _broken(endpoint: Endpoint, seen: Seen) -> tuple[str, str]:
             f"To go around the proxy: export NO_PROXY={endpoint.host}. Else ask its administrator to allow the host."
         )
     asked = shaken.wants_certificate or bool(looked is not None and looked.wants_certificate)
-    if given and (asked or "certificate" in shaken.reason or "unknown ca" in shaken.reason):
-        return f"The server does not accept the client certificate ({shaken.reason})", (
-            "It must be signed by a CA that the server trusts, be valid now, and be for clients."
-        )
-    if asked or "certificate required" in shaken.reason:
-        return "The server wants a client certificate, and none was given", _CLIENT
+    if asked or "certificate required" in shaken.reason or (given and "certificate" in shaken.reason):
+        return _client_refused(endpoint, shaken.reason)
     if "unrecognized name" in shaken.reason:
         return f"The server knows no host {endpoint.host}", "Check the host name: nothing is served under it there."
     if "protocol version" in shaken.reason or "unsupported protocol" in shaken.reason:
