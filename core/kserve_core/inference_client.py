@@ -368,5 +368,5 @@ class InferenceClient:
         yield from runtime.load_model(model) if action == "load" else runtime.unload_model(model)
 
 
-def _about(inputs: Mapping[str, Any] | Sequence[Tensor], model: str | None) -> Named:
+def _about(inputs: Any, model: str | None) -> Named:
     return Named("inference", model, len(inputs) if isinstance(inputs, Sized) else None)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import runpy
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -589,3 +591,16 @@ telemetry.uninstrument()
     shown = python(code)
     assert "kserve-integrations[otel]" in shown
     assert shown.endswith("False")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--content"]])
+def test_the_example(arguments: list[str], server: DevServer, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(__file__).parents[3] / "examples" / "tracing.py"
+    example = runpy.run_path(str(path))
+    assert example["main"](["--base-url", f"{server.url}/v1", *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("a user's question")
+    assert shown.count("\n  chat dev-model  ") == 2
+    assert "gen_ai.client.operation.duration: 2 measured" in shown
+    assert ("What is a trace?" in shown) is bool(arguments)
+    assert not telemetry.is_instrumented()
