@@ -71,7 +71,7 @@ class Plan:
             raise ConfigurationError(msg)
         own = {name: value for name, value in named.items() if name not in (*asking, "base_url")}
         _check_names(family, own)
-        key = None if runtime is None else get_runtime(runtime).key
+        key = None if runtime is None else _key(runtime)
         if key is not None:
             family.load(key)
         return cls(
@@ -188,6 +188,13 @@ def _renamed(fields: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str,
     return named
 
 
+def _key(runtime: object) -> str:
+    if not isinstance(runtime, str):
+        msg = "A runtime must be text."
+        raise ConfigurationError(msg, hint="For example runtime='vllm'.")
+    return get_runtime(runtime).key
+
+
 def _check_names(family: Family, fields: Mapping[str, Any]) -> None:
     classes = list(family.loaded().values())
     for name in fields:
@@ -201,7 +208,7 @@ def _check_names(family: Family, fields: Mapping[str, Any]) -> None:
 def _checked_sets(family: Family, sets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     checked = {}
     for runtime, fields in sets.items():
-        key = get_runtime(runtime).key
+        key = _key(runtime)
         cls = family.load(key)
         for name in fields:
             if family.aliases.get(name, name) in (*CONNECTION, "base_url", "protocol"):

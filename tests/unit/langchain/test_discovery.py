@@ -39,7 +39,7 @@ SECRET = "canary-of-the-model"
 AUTH = {"annotations": {"security.opendatahub.io/enable-auth": "true"}}
 CHAT = {"chat_template": "chatml", "max_tokens": 20}
 V2 = {"embedding": "tiny-embedding", "rerank": "tiny-rerank"}
-MODELS = dict.fromkeys(("triton", "mlserver"), {"models": list(V2.values())})
+MODELS = {key: {"models": list(V2.values())} for key in ("triton", "mlserver")}
 
 
 def made(cls: Any, kube: Kube, folder: Path, **fields: Any) -> Any:
