@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from kserve_core.endpoint import check_headers
 from kserve_core.errors import KServeError
 
 T = TypeVar("T")
@@ -101,9 +102,13 @@ def watch() -> Watch | None:
 
 
 def add_headers(headers: dict[str, str]) -> None:
-    """Adds what is sent for tracing to a call's headers (or metadata, by lower-case name); what is set stays."""
+    """Adds what is sent for tracing to a call's headers (or metadata, by lower-case name); what is set stays.
+
+    Raises:
+        ConfigurationError: If a request id or a propagator's header cannot be sent.
+    """
     if active is not None:
-        for name, value in active.headers().items():
+        for name, value in check_headers(active.headers()).items():
             headers.setdefault(name, value)
     if make_request_id is not None and "x-request-id" not in headers:
-        headers["x-request-id"] = make_request_id()
+        headers.update(check_headers({"x-request-id": make_request_id()}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, closing
@@ -21,6 +22,8 @@ from kserve_core.telemetry.tally import Tally
 from kserve_core.types import Usage
 
 T = TypeVar("T")
+
+logger = logging.getLogger("kserve_core.telemetry")
 
 _SCOPE = "kserve_core"
 _WATCH = contexts.create_key("kserve-watch")
@@ -203,9 +206,9 @@ class SpanOperation(_Noted):
             attributes["gen_ai.request.model"] = model
         self.open(f"{self.name} {model}" if model else self.name, attributes)
         if self.span.is_recording():
-            self.span.set_attributes(conventions.request_attributes(self._about, streamed=self._streamed))
+            self._tell(lambda: conventions.request_attributes(self._about, streamed=self._streamed))
             if self.recorder.content:
-                self.span.set_attributes(content.input_content(self._about))
+                self._tell(lambda: content.input_content(self._about))
 
     def __enter__(self) -> SpanOperation:
         self.begin()
@@ -222,9 +225,9 @@ class SpanOperation(_Noted):
         model = getattr(value, "model", None)
         self._response_model = model if isinstance(model, str) else None
         if self.span.is_recording():
-            self.span.set_attributes(conventions.result_attributes(value))
+            self._tell(lambda: conventions.result_attributes(value))
             if self.recorder.content:
-                self.span.set_attributes(content.output_content(value))
+                self._tell(lambda: content.output_content(value))
         return value
 
     def first_piece(self) -> None:
@@ -294,6 +297,13 @@ class SpanOperation(_Noted):
         self._response_model = found.get("gen_ai.response.model")
         self.span.set_attributes({**found, "kserve.response.pieces": tally.count})
         self.finish(error)
+
+    def _tell(self, attributes: Callable[[], Mapping[str, Any]]) -> None:
+        """Adds to the span; what cannot be told, such as arguments the call is going to refuse, is left out."""
+        try:
+            self.span.set_attributes(attributes())
+        except Exception as exc:  # noqa: BLE001 - a call must not fail because it is watched
+            logger.debug("an operation's span lacks attributes (%s)", type(exc).__name__)
 
     def finish(self, exc: BaseException | None) -> None:
         """Measures the operation and ends its span."""

@@ -446,6 +446,20 @@ def test_tools_are_content(server: DevServer, kept: Kept, streamed: bool) -> Non
     assert call["id"]
 
 
+@pytest.mark.parametrize(
+    "request_", [ChatRequest(messages=[5]), ChatRequest(messages=CHAT.messages, params={"max_tokens": float("nan")})]
+)
+def test_a_strange_request_fails_as_it_does_unwatched(server: DevServer, kept: Kept, request_: ChatRequest) -> None:
+    kept.instrument(capture_content=True)
+    with pytest.raises(Exception, match=r".") as watched:
+        client(server, max_retries=0).answer(request_)
+    telemetry.uninstrument()
+    with pytest.raises(Exception, match=r".") as unwatched:
+        client(server, max_retries=0).answer(request_)
+    assert type(watched.value) is type(unwatched.value)
+    assert kept.one().attributes["error.type"] == type(unwatched.value).__name__
+
+
 # Headers
 
 
@@ -515,6 +529,17 @@ def test_a_request_id_over_grpc_is_in_the_error(server: DevServer) -> None:
         used.run(used.runtime.generate(TEXT))
     assert caught.value.request_id == "mine"
     used.close()
+
+
+@pytest.mark.parametrize("bad", ["a\r\nx-evil: 1", "\u2603", 5])
+def test_an_id_that_cannot_be_sent(server: DevServer, bad: Any) -> None:
+    telemetry.send_request_ids(lambda: bad)
+    try:
+        with pytest.raises(ConfigurationError, match="x-request-id"):
+            client(server).answer(CHAT)
+    finally:
+        telemetry.send_request_ids(False)
+    assert not list(server.requests)
 
 
 def test_ids_are_made_by_a_function() -> None:
