@@ -81,9 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--use-cluster-token", action="store_true", help="send the cluster's token to the model")
     parser.add_argument("--model", help="its name, where the endpoint serves several")
     parser.add_argument("--task", choices=["llm", "embeddings", "reranker"], default="llm")
-    parser.add_argument(
-        "--chat-format", default="chatml", help="for runtimes that only complete text"
-    )
+    parser.add_argument("--chat-format", default="chatml", help="for runtimes that only complete text")
     parser.add_argument("--framework", choices=["langchain", "llamaindex"], default="langchain")
     args = parser.parse_args(arguments)
     run: Callable[[str, str, dict[str, Any]], Any] = langchain if args.framework == "langchain" else llamaindex
