@@ -41,7 +41,7 @@ FEW = ("tiny", "versioned", "fails", "null_embed", "broken")
 SPEAKS = tuple(one for one in MODELS["tiny"].inputs if one.name != "stream")  # for which there is a route
 DESCRIBED = {"hf_text": (Tensor("args", "BYTES", (-1,)),), "hf_features": ()}
 VERSIONS = {"embed": "v0.1.0"}
-FEATURES = ("model_names", "models", "scripted", "stop")
+FEATURES = ("finish_reason", "model_names", "models", "scripted", "stop", "stream_errors", "truncate")
 CHAT = {"chat_template": "chatml", "max_tokens": 256}
 
 
