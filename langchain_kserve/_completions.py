@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.utils._merge import merge_dicts
 
 from kserve_core import types as core
 from kserve_core.batching import add_usage
-from kserve_core.calls import AnyCall, Exchange, Flow, Parallel
+from kserve_core.calls import AnyCall, AnyStreamCall, Exchange, Flow, Parallel
 from kserve_core.capabilities import TextRequest, TextRuntime
 from kserve_core.errors import BadResponseError, KServeError, RequestTooLargeError
 
 T = TypeVar("T")
+
+_Step: TypeAlias = "AnyCall[Any] | AnyStreamCall[Any] | Parallel[Any]"
 
 
 def generate_all(
@@ -68,9 +70,9 @@ def generate_all(
 def _together(flows: Sequence[Flow[T]], limit: int) -> Flow[list[T | KServeError]]:
     """Runs flows side by side: the calls they wait for at the same time are in flight at the same time."""
     outcomes: list[Any] = [None] * len(flows)
-    waiting: list[tuple[int, AnyCall[Any] | Parallel[Any]]] = []
+    waiting: list[tuple[int, _Step]] = []
 
-    def advance(at: int, move: Callable[[], AnyCall[Any] | Parallel[Any]]) -> None:
+    def advance(at: int, move: Callable[[], _Step]) -> None:
         try:
             waiting.append((at, move()))
         except StopIteration as stop:

@@ -96,7 +96,8 @@ class OpenVINOGenerative(VLLMRuntime):
         body = self._chat_body(request, model, stream=False)
         read = partial(read_chat, one_call=request.parallel_tool_calls is False)
         call = self._post("chat/completions", body, read, task="chat", model=model, headers=request.headers)
-        return (yield from self._send(call, model))
+        result: ChatResult = yield from self._send(call, model)
+        return result
 
     def stream_chat(self, request: ChatRequest) -> Flow[StreamCall[ChatDelta]]:
         """An answer in pieces, the same as a whole one."""
@@ -253,14 +254,15 @@ class OpenVINOGenerative(VLLMRuntime):
         name = yield from self.resolve_model(model)
         body = {"model": name, "text": text, "add_special_tokens": add_special_tokens}
         call = self._post("tokenize", body, _read_tokens, task="tokenize", model=name, headers={})
-        return (yield from self._send(call, name))
+        tokens: Tokenization = yield from self._send(call, name)
+        return tokens
 
-    def tokenize_messages(self, request: ChatRequest) -> Exchange[Tokenization]:  # noqa: ARG002
+    def tokenize_messages(self, request: ChatRequest) -> Flow[Tokenization]:  # noqa: ARG002
         """Not possible: the server counts the tokens of texts only."""
         msg = f"{self.name} does not count the tokens of conversations."
         raise UnsupportedParameterError(msg, hint="Count the messages' texts with tokenize().")
 
-    def detokenize(self, token_ids: Sequence[int], *, model: str | None = None) -> Exchange[str]:  # noqa: ARG002
+    def detokenize(self, token_ids: Sequence[int], *, model: str | None = None) -> Flow[str]:  # noqa: ARG002
         """Not possible: the server has no such endpoint."""
         msg = f"{self.name} does not turn tokens back into text."
         raise UnsupportedParameterError(msg)
@@ -313,7 +315,7 @@ class OpenVINOGenerative(VLLMRuntime):
         except ServerError:
             return False
 
-    def probe(self) -> AnyCall[bool]:
+    def probe(self) -> AnyCall[bool]:  # type: ignore[override]
         """Asks whether the model is there yet."""
         self._about.model = self.model
         return self._about.probe()

@@ -25,7 +25,7 @@ class WithoutStops(Generic[P]):
     """
 
     def __init__(self, inner: Decoder[P], stops: Sequence[str]) -> None:
-        self._inner = inner
+        self._inner: Decoder[P] = inner
         self._stops = tuple(stops)
         self._cutters: dict[int, StopCutter] = {}
         self._text: list[str] = []
