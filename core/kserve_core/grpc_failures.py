@@ -153,7 +153,7 @@ def _local(failure: GrpcFailure, endpoint: Endpoint) -> KServeError | None:
 def _verify_failed(endpoint: Endpoint, where: str, text: str) -> KServeError:
     match = _VERIFY_REASON.search(text)
     reason = ((match[1] if match else "") or "certificate verify failed").strip()
-    hint = hints.certificate(endpoint.host) if endpoint.trust.verify else hints.GRPC_PINNED
+    hint = hints.certificate(endpoint.host, reason) if endpoint.trust.verify else hints.GRPC_PINNED
     return TLSError(f"The certificate of {where} is not accepted: {reason}.", hint=hint)
 
 
@@ -170,7 +170,7 @@ def _closed_at_once(endpoint: Endpoint, where: str, _: str) -> KServeError:
         return EndpointConnectionError(msg, hint=hints.GRPC_PLAINTEXT)
     if endpoint.trust.client_cert is None:
         return EndpointConnectionError(msg, hint=hints.CLIENT_CERTIFICATE)
-    return EndpointConnectionError(msg, hint="The server may not accept the client certificate; its log tells.")
+    return EndpointConnectionError(msg, hint=hints.NOT_THIS_CLIENT)
 
 
 def _refused(_: Endpoint, where: str, __: str) -> KServeError:

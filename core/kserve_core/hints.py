@@ -63,6 +63,11 @@ CERTIFICATE_ROUTE = (
     "odh-trusted-ca-bundle, or ask the cluster's administrator for the router's CA file."
 )
 HOSTNAME = "The certificate is for another host name. Use the name it was made for in base_url."
+EXPIRED = (
+    "The server's certificate is out of date, and its owner has to renew it; or the clock of this machine is wrong."
+)
+OLD_TLS = "The server speaks only versions of TLS that are older than 1.2, which are not safe and not spoken here."
+NOT_THIS_CLIENT = "The server may not accept the client certificate; its log tells."
 CLIENT_CERTIFICATE = "The server may want a client certificate: give client_cert=(certificate file, key file)."
 NOT_TLS = "The server does not speak TLS at this port: try http://, or another port."
 REFUSED = "Nothing listens there. Check host and port, and that the model is running."
@@ -109,10 +114,24 @@ def not_found(path: str) -> str:
     return "Check base_url: the API may be under another path (did you forget /v1?)."
 
 
-def certificate(host: str) -> str:
-    """Which CA file is likely to be missing for a host."""
+def certificate(host: str, reason: str = "") -> str:
+    """Which CA file is likely to be missing for a host, unless the reason the certificate was refused is another."""
+    if "expired" in reason or "not yet valid" in reason:
+        return EXPIRED
     if host.endswith((".svc", ".svc.cluster.local")):
         return f"{CERTIFICATE} {CERTIFICATE_SERVICE}"
     if ".apps." in host:
         return f"{CERTIFICATE} {CERTIFICATE_ROUTE}"
     return CERTIFICATE
+
+
+def proxy(at: str) -> str:
+    """What to do about a proxy that does not answer.
+
+    Args:
+        at: Its host and port.
+    """
+    return (
+        f"The environment names the proxy {at} (http_proxy, https_proxy, all_proxy). Add the endpoint's host to "
+        "no_proxy if it is reached without one."
+    )

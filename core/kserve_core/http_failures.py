@@ -18,6 +18,7 @@ from kserve_core.errors import (
     TLSError,
 )
 from kserve_core.http1 import DisconnectedError, ProtocolError
+from kserve_core.http_pool import proxy_for
 from kserve_core.http_request import DeadConnectionError, PoolTimedOutError
 from kserve_core.http_sockets import ConnectTimedOutError
 from kserve_core.retry import StaleConnectionError
@@ -49,9 +50,7 @@ def connection_error(exc: Exception, endpoint: Endpoint) -> KServeError:
         if isinstance(cause, socket.gaierror):
             return NameResolutionError(f"The host name {endpoint.host} is unknown.", hint=hints.UNKNOWN_HOST)
         if isinstance(cause, ConnectionRefusedError):
-            refused = EndpointConnectionError(f"{where} refused the connection.", hint=hints.REFUSED)
-            refused.refused = True
-            return refused
+            return _refused(endpoint, where)
     if isinstance(exc, (DisconnectedError, ConnectionError)):
         hint = hints.TRUNCATED
         if endpoint.scheme == "http":
@@ -67,16 +66,29 @@ def connection_error(exc: Exception, endpoint: Endpoint) -> KServeError:
     return EndpointConnectionError(f"No connection to {where}: {reason}.", hint=hints.REFUSED)
 
 
+def _refused(endpoint: Endpoint, where: str) -> EndpointConnectionError:
+    proxy = proxy_for(endpoint)
+    if proxy is not None:
+        at = proxy.rpartition("@")[2].rpartition("://")[2].rstrip("/")  # a proxy's URL may hold a password
+        return EndpointConnectionError(f"The proxy on the way to {where} refused the connection.", hint=hints.proxy(at))
+    error = EndpointConnectionError(f"{where} refused the connection.", hint=hints.REFUSED)
+    error.refused = True
+    return error
+
+
 def _tls(exc: ssl.SSLError, endpoint: Endpoint, where: str) -> TLSError:
     if isinstance(exc, ssl.SSLCertVerificationError):
-        reason = exc.verify_message or "certificate verify failed"
+        reason = (exc.verify_message or "certificate verify failed").rstrip(".")
         named = "mismatch" in reason.lower() or "not valid for" in reason.lower()
-        hint = hints.HOSTNAME if named else hints.certificate(endpoint.host)
+        hint = hints.HOSTNAME if named else hints.certificate(endpoint.host, reason)
         return TLSError(f"The certificate of {where} is not accepted: {reason}.", hint=hint)
     reason = (exc.reason or "handshake failed").replace("_", " ").lower()
     if "wrong version" in reason or "record layer" in reason or "http request" in reason:
         return TLSError(f"{where} does not speak TLS ({reason}).", hint=hints.NOT_TLS)
-    return TLSError(f"The TLS handshake with {where} failed: {reason}.", hint=hints.CLIENT_CERTIFICATE)
+    hint = hints.CLIENT_CERTIFICATE if endpoint.trust.client_cert is None else hints.NOT_THIS_CLIENT
+    if "protocol version" in reason or "unsupported protocol" in reason:
+        hint = hints.OLD_TLS
+    return TLSError(f"The TLS handshake with {where} failed: {reason}.", hint=hint)
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

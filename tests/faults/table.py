@@ -7,7 +7,7 @@ event loop, so a cell stands for four runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 MAX_ANSWER = 100_000
@@ -25,6 +25,8 @@ class Want:
         layer: Who the error says has answered; None where it is not looked at.
         text: Whether text is handed out before the error; it is then on the error as well.
         says: Part of the error's text.
+        vague: Whether the gRPC library may lose what was answered, now and then; it is then a `BadResponseError` that
+            says no more than that it was not gRPC.
     """
 
     outcome: str
@@ -32,6 +34,7 @@ class Want:
     layer: str | None = None
     text: bool = False
     says: str = ""
+    vague: bool = False
 
 
 @dataclass(frozen=True)
@@ -293,6 +296,55 @@ CODES: tuple[Row, ...] = tuple(
     )
     for code, want in _LATE_CODES.items()
 )
+
+# What lies below a request; `setups.py` has the servers by name.
+
+_TLS = Want("TLSError", 0, "network")
+_REFUSED = Want("EndpointConnectionError", 0, "network", says="refused the connection")
+_ELSEWHERE = over_http(Want("RedirectError", 1, "router"))
+_AT_ONCE = Want("EndpointConnectionError", 0, "network", says="client certificate")
+_NO_HTTP2 = Want("BadResponseError", 0, "router", says="does not offer HTTP/2")
+_PAGE_WORDS = "was answered instead of a gRPC status"
+
+
+def _over_grpc(want: Want) -> dict[str, Want]:
+    return cells(grpc=want, grpc_stream=want)
+
+
+CONNECTIONS: tuple[Row, ...] = (
+    Row("refused", "nobody listens", everywhere(_REFUSED)),
+    Row("not-http", "another protocol answers", everywhere(Want("BadResponseError", 1, "network"))),
+    Row("huge-head", "a head of 300 kB", over_http(Want("BadResponseError", 1, "network", says="too long"))),
+    Row("redirect-302", "302 to another path (others turn the POST into a GET)", _ELSEWHERE),
+    Row("redirect-307", "307 to another path", _ELSEWHERE),
+    Row("redirect-other-host", "307 to another host, which gets neither token nor prompt", _ELSEWHERE),
+    Row("redirect-other-host-302", "302 to another host, likewise", _ELSEWHERE),
+    Row("redirect-https", "301 to https", over_http(Want("RedirectError", 1, "router", says="start base_url with https"))),
+    Row("redirect-sign-in", "302 to a sign-in page", over_http(Want("AuthenticationError", 1, "auth proxy"))),
+    Row("tls", "a private CA that was given", everywhere(OK)),
+    Row("tls-unknown-ca", "a CA that is not trusted", everywhere(replace(_TLS, says="ca_cert="))),
+    Row("tls-wrong-name", "a certificate for another name", everywhere(replace(_TLS, says="another host name"))),
+    Row("tls-expired", "an expired certificate", everywhere(replace(_TLS, says="out of date"))),
+    Row("tls-client-cert", "a client certificate that is wanted and given", everywhere(OK)),
+    Row("tls-no-client-cert", "one that is wanted and not given", cells(replace(_TLS, says="client_cert="), replace(_TLS, says="client_cert="), _AT_ONCE, _AT_ONCE)),
+    Row("tls-strange-client-cert", "one of a CA that the server does not trust", cells(replace(_TLS, says="may not accept"), replace(_TLS, says="may not accept"), _AT_ONCE, _AT_ONCE)),
+    Row("tls-old-version", "TLS 1.1", over_http(replace(_TLS, says="older than 1.2"))),
+    Row("tls-to-plain", "https to a port without TLS", everywhere(replace(_TLS, says="does not speak TLS"))),
+    Row("plain-to-tls", "http to a port with TLS", everywhere(Want("EndpointConnectionError", 0, "network", says="https://"))),
+    Row("http1-only", "gRPC to a server of HTTP/1.1", _over_grpc(Want("BadResponseError", 1, "network", says="speaks HTTP/1.1"))),
+    Row("http1-only-tls", "gRPC to a route without HTTP/2", _over_grpc(_NO_HTTP2)),
+    Row("http2-page-302", "gRPC to a router that answers 302", _over_grpc(Want("RedirectError", 1, "router", says=_PAGE_WORDS, vague=True))),
+    Row("http2-page-401", "gRPC to an auth proxy that answers 401", _over_grpc(Want("AuthenticationError", 1, "auth proxy", says=_PAGE_WORDS, vague=True))),
+    Row("http2-page-404", "gRPC to a router that answers 404", _over_grpc(Want("NotFoundError", 1, "router", says=_PAGE_WORDS, vague=True))),
+    Row("http2-page-502", "gRPC to a router that answers 502", _over_grpc(Want("ServerError", 3, "router", says=_PAGE_WORDS, vague=True))),
+    Row("token-rotates", "a token that expires while its file has a new one", everywhere(AGAIN)),
+    Row("token-expires", "a token that expires for good", everywhere(Want("AuthenticationError", 2, "auth proxy"))),
+    Row("restart", "the server restarts between two calls", everywhere(OK)),
+    Row("gone", "the server stops between two calls", everywhere(_REFUSED)),
+    Row("proxy-for-others", "proxies in the environment, the endpoint on this machine", everywhere(OK)),
+    Row("proxy-page", "a proxy of the environment that answers 502", cells(*[Want("ServerError", 3, "router", says="Blocked")] * 2, *[Want("EndpointConnectionError", 1, "network", says="502")] * 2)),
+    Row("proxy-refused", "a proxy of the environment that does not listen", cells(*[replace(_REFUSED, says="The proxy on the way to")] * 2, _REFUSED, _REFUSED)),
+)  # fmt: skip
 
 TABLES: Mapping[str, tuple[Row, ...]] = {
     "What breaks on the way": BROKEN,

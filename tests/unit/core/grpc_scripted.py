@@ -80,6 +80,7 @@ class _Handler(grpc.GenericRpcHandler):
 
     def service(self, details: Any) -> Any:
         server = self._server
+        streamed = details.method.endswith("Stream")
 
         def handle(request: bytes, context: Any) -> Any:
             left = context.time_remaining()
@@ -87,9 +88,10 @@ class _Handler(grpc.GenericRpcHandler):
             server.calls.append(Seen(details.method, metadata, request, left))
             server.peers.add(context.peer())
             context.add_callback(server.ended.set)
-            return server.answer(request, context, len(server.calls))
+            answer = server.answer(request, context, len(server.calls))
+            return iter([answer]) if streamed and isinstance(answer, bytes) else answer
 
-        if details.method.endswith("Stream"):
+        if streamed:
             return grpc.unary_stream_rpc_method_handler(handle)
         return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -198,7 +200,9 @@ def raw_server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         listener.close()
 
 
-def http2_page(status: int, content_type: str = "text/html") -> Callable[[socket.socket], None]:
+def http2_page(
+    status: int, content_type: str = "text/html", body: bytes = b"<html>Sign in</html>"
+) -> Callable[[socket.socket], None]:
     """A router that speaks HTTP/2 but no gRPC: it answers every request with a page."""
     headers = b"".join(
         b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
@@ -218,7 +222,9 @@ def http2_page(status: int, content_type: str = "text/html") -> Callable[[socket
             if kind in {4, 6} and not flags & 1:
                 connection.sendall(frame(kind, 1, 0, body if kind == 6 else b""))
             elif kind == 1:
-                connection.sendall(frame(1, 4, stream, headers) + frame(0, 1, stream, b"<html>Sign in</html>"))
+                connection.sendall(
+                    frame(1, 4, stream, headers) + frame(0, 1, stream, body) if body else frame(1, 5, stream, headers)
+                )
 
     return serve
 
