@@ -9,6 +9,8 @@ from kserve_core.discovery.probes import Found, Probe, Probes, by_server_name
 from kserve_core.errors import InvalidRequestError, KServeError, ModelNotFoundError
 from kserve_core.protos import messages
 
+_RESTRICTED = ("triton-grpc-protocol-authorization",)
+"""Where Triton wants the token for an API it guards itself, as `open_inference.dialects` has it."""
 _TGIS = "/fmaas.GenerationService/ModelInfo"
 _V2 = "/inference.GRPCInferenceService/ServerMetadata"
 _CAIKIT = "/caikit.runtime.info.InfoService/GetModelsInfo"
@@ -19,7 +21,8 @@ def grpc_probes() -> Probes:
     """The questions for a server that speaks gRPC; servers say clearly which services they do not have."""
     if (yield Probe(_TGIS, _call(_TGIS, "fmaas.ModelInfoRequest", "fmaas.ModelInfoResponse"), _knows_service)):
         return Found(runtime="tgis", evidence=f"gRPC {_TGIS}")
-    about = yield Probe(_V2, _call(_V2, "inference.ServerMetadataRequest", "inference.ServerMetadataResponse"))
+    call = _call(_V2, "inference.ServerMetadataRequest", "inference.ServerMetadataResponse", _RESTRICTED)
+    about = yield Probe(_V2, call)
     if about is not None and about.name:
         runtime, variant = by_server_name(about.name) or (None, about.name[:80])
         evidence = f"gRPC {_V2}: it calls itself {about.name[:80]!r}"
@@ -32,13 +35,14 @@ def grpc_probes() -> Probes:
     return None
 
 
-def _call(method: str, request: str, response: str) -> GrpcCall[Any]:
+def _call(method: str, request: str, response: str, token_keys: tuple[str, ...] = ()) -> GrpcCall[Any]:
     return GrpcCall(
         method=method,
         request=messages.get(request)(),
         response_type=messages.get(response),
         read=lambda answer: answer,
         retry=False,
+        token_keys=token_keys,
     )
 
 

@@ -92,7 +92,8 @@ def examine_service(
             examination.ready_for(step)
         return examination.report(_target(name, namespace))
     examination.note(_found(endpoint, time.monotonic() - start))
-    return examination.run(endpoint, model=model, runtime=runtime, generate=generate)
+    asking = {"name": name, **access}
+    return examination.run(endpoint, model=model, runtime=runtime, generate=generate, asking=asking)
 
 
 async def aexamine_service(name: str, **options: Any) -> Report:

@@ -132,13 +132,16 @@ class Examination:
         runtime: str | None = None,
         protocol: Literal["rest", "grpc"] | None = None,
         generate: bool = True,
+        asking: Mapping[str, object] | None = None,
     ) -> Report:
         """Takes all steps.
 
         Raises:
             ConfigurationError: If something cannot be used as given.
         """
-        server = ServerSteps(self, endpoint, model=model, runtime=runtime, protocol=protocol, generate=generate)
+        server = ServerSteps(
+            self, endpoint, model=model, runtime=runtime, protocol=protocol, generate=generate, asking=asking
+        )
         network = NetworkSteps(self, server.endpoint, grpc=server.grpc)
         network.take()
         server.take()

@@ -124,7 +124,7 @@ def look_up(host: str, port: int, deadline: Deadline) -> Lookup:
             elif exc.errno == socket.EAI_AGAIN:
                 problem = "temporary"
             results.append(Lookup(problem=problem, reason=exc.strerror or ""))
-        except (OSError, UnicodeError) as exc:
+        except Exception as exc:  # noqa: BLE001 - resolvers may be replaced, and raise what they like
             results.append(Lookup(problem="other", reason=type(exc).__name__))
         else:
             results.append(Lookup(tuple(dict.fromkeys(str(item[4][0]) for item in found))))

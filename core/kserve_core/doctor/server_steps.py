@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -49,6 +49,7 @@ class ServerSteps:
         runtime: The runtime's key.
         protocol: What to speak.
         generate: Whether to have text generated.
+        asking: How the cluster was asked for the endpoint, if it was.
 
     Raises:
         ConfigurationError: If something cannot be used as given.
@@ -63,7 +64,9 @@ class ServerSteps:
         runtime: str | None,
         protocol: Literal["rest", "grpc"] | None,
         generate: bool,
+        asking: Mapping[str, object] | None = None,
     ) -> None:
+        self._asking = asking
         self._examination = examination
         self._entry = get_runtime(runtime) if runtime is not None else None
         self._wanted = self._entry.key if self._entry is not None else None
@@ -111,6 +114,7 @@ class ServerSteps:
                 tried=tuple(self._tried),
                 several=len(ids) > 1,
                 model=model,
+                asking=self._asking,
             )
         )
 

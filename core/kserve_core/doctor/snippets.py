@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kserve_core.credentials import EnvToken, FileToken
 from kserve_core.doctor.tasks import Task, Tried
@@ -33,6 +33,7 @@ class Made:
         tried: What works.
         several: Whether a model has to be named.
         model: The model's name, if it is known.
+        asking: How the cluster was asked for the endpoint (`name`, `namespace`, ...); None if it was not.
     """
 
     endpoint: Endpoint
@@ -41,6 +42,7 @@ class Made:
     tried: tuple[Tried, ...] = ()
     several: bool = False
     model: str | None = None
+    asking: Mapping[str, object] | None = None
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class _Program:
     imports: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
+    maker: str = ""
 
 
 def snippets(made: Made) -> dict[str, str]:
@@ -65,6 +68,10 @@ def snippets(made: Made) -> dict[str, str]:
     if not tasks:
         return {"kserve_core": _tensors(made)} if made.runtime in _TENSOR_SERVERS else {}
     return {"langchain": _langchain(made, tasks), "llamaindex": _llamaindex(made, tasks)}
+
+
+_DEFAULTS = {"allow_exec": False, "use_cluster_token": False, "where": "auto"}
+"""Arguments of `from_inference_service` that are left out at these values."""
 
 
 def _langchain(made: Made, tasks: Mapping[Task, Tried]) -> str:
@@ -117,6 +124,7 @@ def _llamaindex(made: Made, tasks: Mapping[Task, Tried]) -> str:
 
 
 def _tensors(made: Made) -> str:
+    made = replace(made, asking=None)  # the client for tensors is told where to go
     program = _connection(made)
     tried = Tried(task="generate", outcome="untried", model=made.model)
     if made.model:
@@ -136,10 +144,14 @@ def _text_class(prefix: str) -> str:
 
 def _connection(made: Made) -> _Program:
     endpoint, program = made.endpoint, _Program()
-    program.arguments.append(f"base_url={quoted(made.base_url)},")
-    _token(endpoint, program)
-    _trust(endpoint, program)
-    if endpoint.discovered is not None and endpoint.discovered.headers:
+    if made.asking is not None:
+        _service(made.asking, program)
+    else:
+        program.arguments.append(f"base_url={quoted(made.base_url)},")
+    if made.asking is None or not made.asking.get("use_cluster_token"):
+        _token(endpoint, program)
+    _trust(endpoint, program, found_again=made.asking is not None)
+    if endpoint.discovered is not None and endpoint.discovered.headers and made.asking is None:
         pairs = ", ".join(f"{quoted(name)}: {quoted(value)}" for name, value in endpoint.discovered.headers)
         program.arguments.append(f"default_headers={{{pairs}}},")
     if endpoint.allow_insecure_token:
@@ -147,6 +159,15 @@ def _connection(made: Made) -> _Program:
     if made.runtime == "kserve":
         program.arguments.append('server="kserve",')
     return program
+
+
+def _service(asking: Mapping[str, object], program: _Program) -> None:
+    program.maker = ".from_inference_service"
+    for name, value in asking.items():
+        if value is None or value == _DEFAULTS.get(name):
+            continue
+        shown = repr(value) if isinstance(value, bool) else quoted(str(value))
+        program.arguments.append(f"{shown}," if name == "name" else f"{name}={shown},")
 
 
 def _token(endpoint: Endpoint, program: _Program) -> None:
@@ -167,10 +188,10 @@ def _token(endpoint: Endpoint, program: _Program) -> None:
         program.arguments.append(f"api_key=Path({quoted(path)}),{note}")
 
 
-def _trust(endpoint: Endpoint, program: _Program) -> None:
+def _trust(endpoint: Endpoint, program: _Program, *, found_again: bool) -> None:
     trust = endpoint.trust
     files = [item for item in trust.ca_cert if PEM_MARK not in item]
-    if len(files) < len(trust.ca_cert):
+    if len(files) < len(trust.ca_cert) and not found_again:
         sources = [] if endpoint.discovered is None else [item.source for item in endpoint.discovered.authorities]
         where = f" ({'; '.join(sources)})" if sources else ""
         program.notes.append(f"# Save the CA certificates{where} as ca.crt.")
@@ -194,7 +215,11 @@ def _trust(endpoint: Endpoint, program: _Program) -> None:
 def _made(variable: str, name: str, program: _Program, made: Made, tried: Tried) -> list[str]:
     model = tried.model or (made.model if made.several else None)
     needed = model is not None and (made.several or made.runtime in _TENSOR_SERVERS)
-    return _call(variable, name, [*program.arguments, *([f"model={quoted(model)},"] if model and needed else [])])
+    return _call(
+        variable,
+        f"{name}{program.maker}",
+        [*program.arguments, *([f"model={quoted(model)},"] if model and needed else [])],
+    )
 
 
 def _call(variable: str, name: str, arguments: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -45,10 +46,13 @@ def test_name_servers_that_do_not_answer_are_no_unknown_name(problem: Any, words
 
 
 def test_a_lookup_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
     ended = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ended.wait(20) or [])
+
+    def hang(*_: Any, **__: Any) -> list[Any]:
+        ended.wait(20)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
     try:
         finding = _failed(examine("https://slow.example.com", timeout=0.2), "dns")
     finally:

@@ -14,6 +14,9 @@ import trustme
 
 from kserve_core.devserver import DevServer
 from kserve_core.doctor import Finding, examine
+from kserve_core.doctor.certificates import read_certificate
+from kserve_core.doctor.judge_tls import _name_fix
+from kserve_core.endpoint import Endpoint
 from tests.unit.core.doctor.conftest import CANARY, listening, server_context, tls_server
 
 
@@ -126,9 +129,6 @@ def test_a_wrong_name_is_told_with_the_one_that_was_meant(
 
 
 def test_a_star_does_not_cover_two_labels() -> None:
-    from kserve_core.doctor.judge_tls import _name_fix
-    from kserve_core.doctor.certificates import read_certificate
-    from kserve_core.endpoint import Endpoint
 
     pem = trustme.CA().issue_cert("*.apps.example.com").cert_chain_pems[0].bytes().decode()
     leaf = read_certificate(ssl.PEM_cert_to_DER_cert(pem))
@@ -139,7 +139,11 @@ def test_a_self_signed_certificate_is_told_from_an_unknown_ca(tmp_path: Path) ->
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pem = tmp_path / "self.pem"
-    pem.write_bytes(authority.private_key_and_cert_chain_pem.bytes() if hasattr(authority, "private_key_and_cert_chain_pem") else authority.private_key_pem.bytes() + authority.cert_pem.bytes())
+    pem.write_bytes(
+        authority.private_key_and_cert_chain_pem.bytes()
+        if hasattr(authority, "private_key_and_cert_chain_pem")
+        else authority.private_key_pem.bytes() + authority.cert_pem.bytes()
+    )
     context.load_cert_chain(pem)
     with tls_server(context) as port:
         finding = _tls(port)
