@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
@@ -21,11 +21,11 @@ def usage_metadata(usage: core.Usage | None) -> UsageMetadata | None:
     """Token counts as LangChain counts them."""
     if usage is None:
         return None
-    counts = UsageMetadata(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens,
-        total_tokens=usage.total_tokens or usage.prompt_tokens + usage.completion_tokens,
-    )
+    counts: dict[str, Any] = {
+        "input_tokens": usage.prompt_tokens,
+        "output_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens or usage.prompt_tokens + usage.completion_tokens,
+    }
     details = InputTokenDetails()
     if usage.cached_tokens is not None:
         details["cache_read"] = usage.cached_tokens
@@ -35,7 +35,8 @@ def usage_metadata(usage: core.Usage | None) -> UsageMetadata | None:
         counts["input_token_details"] = details
     if usage.reasoning_tokens is not None:
         counts["output_token_details"] = OutputTokenDetails(reasoning=usage.reasoning_tokens)
-    return counts
+    # Not made as a UsageMetadata: seen from Python 3.10, newer releases' optional keys look required.
+    return cast("UsageMetadata", counts)
 
 
 def token_usage(usage: core.Usage | None) -> dict[str, Any]:
