@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from runtimes.v2.clients import PROTOCOLS, servers_of
 
-from kserve_core.capabilities import TextRequest
+from kserve_core.capabilities import EmbeddingRequest, RerankRequest, TextRequest
 from kserve_core.client import RuntimeClient
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import (
@@ -89,6 +89,26 @@ def test_without_the_token_they_are_closed(connect, protocol, token):
     with pytest.raises(PermissionDeniedError):
         client.run(client.runtime.generate(request))
     assert client.run(client.runtime.server_ready()) is True  # which is not among them
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("token", [None, "wrong"])
+def test_inputs_that_are_not_told_without_the_token(connect, protocol, token):
+    client = connect("triton", protocol, server="restricted", api_key=token, allow_insecure_token=True)
+    for model in ("generate_stream", "null_embed", "versioned"):
+        with pytest.raises(PermissionDeniedError, match="restricted") as info:
+            client.run(_first_answer(client.runtime, model))
+        assert "api_key" in info.value.hint
+        assert "input_name" in info.value.hint
+
+
+def _first_answer(runtime, model):
+    if model == "generate_stream":
+        return (yield from runtime.generate(TextRequest(prompts=["a"], model=model)))
+    if model == "null_embed":
+        yield from runtime.resolve_model(model)
+        return (yield runtime.embed(EmbeddingRequest(texts=["a"], model=model)))
+    return (yield from runtime.rerank(RerankRequest(query="a", documents=["b"], model=model)))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -45,7 +45,8 @@ class TensorEmbeddings(TensorTasks):
         texts = list(request.texts)
         check_texts("text", texts)
         metadata = self._metadata_of(request.model)
-        inputs = text_input(metadata, self.options, self.dialect)
+        with self.choosing(metadata):
+            inputs = text_input(metadata, self.options, self.dialect)
         output = self._output(metadata, inputs)
         limit = self._limit(metadata, inputs, output)
         if limit is not None and len(texts) > limit:
@@ -97,7 +98,8 @@ class TensorEmbeddings(TensorTasks):
             ConfigurationError: As `embed`.
         """
         metadata = self._metadata_of(model)
-        inputs = text_input(metadata, self.options, self.dialect)
+        with self.choosing(metadata):
+            inputs = text_input(metadata, self.options, self.dialect)
         output = self._output(metadata, inputs)
         return self._limit(metadata, inputs, output)
 

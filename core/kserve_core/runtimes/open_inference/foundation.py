@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -82,6 +82,7 @@ class Foundation:
         self._rest = Rest(base_path, self.dialect)
         self._known: tuple[RepositoryModel, ...] = ()
         self._described: Mapping[tuple[str, str | None], ModelMetadata] = {}
+        self._denied: Mapping[str, tuple[str, dict[str, Any]]] = {}  # why a model's description is empty
         self._learnt: Mapping[str, _Learnt] = {}
         self._found = False  # whether `model` is what the server said and not what the user gave
 
@@ -251,8 +252,11 @@ class Foundation:
                 wire.model_metadata(name, chosen, known=self.known_names()), name
             )
         except KServeError as error:
-            if not (is_missing_route(error) or isinstance(error, PermissionDeniedError)):
+            denied = isinstance(error, PermissionDeniedError)
+            if not (is_missing_route(error) or denied):
                 raise
+            if denied:
+                self._denied = {**self._denied, name: (error.message, error.details())}
             described = ModelMetadata(name)
         if self.dialect.model_config:
             with suppress(NotFoundError, PermissionDeniedError):  # an older server, or one that guards this
@@ -264,6 +268,28 @@ class Foundation:
         """A model's description if it has been asked for before, else None."""
         name = model or self.model
         return None if name is None else self._described.get((name, version or self.model_version))
+
+    @contextmanager
+    def choosing(self, metadata: ModelMetadata) -> Iterator[None]:
+        """Around a choice of inputs: one that fails because the server keeps them to itself says so.
+
+        Raises:
+            PermissionDeniedError: In place of an error about unknown inputs, where the server did not let this client
+                read them. It is asked again next time.
+        """
+        try:
+            yield
+        except ConfigurationError as error:
+            denied = None if metadata.inputs else self._denied.get(metadata.name)
+            if denied is None:
+                raise
+            name = metadata.name
+            self._denied = {key: value for key, value in self._denied.items() if key != name}
+            self._described = {key: value for key, value in self._described.items() if key[0] != name}
+            message, details = denied
+            hint = f"{details['hint']} Or do without: {error.hint}".strip()
+            msg = f"{error.message} {message}"
+            raise PermissionDeniedError(msg, **{**details, "hint": hint}) from None
 
     def known_names(self) -> tuple[str, ...]:
         """The names of the models the server is known to have."""

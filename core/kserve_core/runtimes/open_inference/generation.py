@@ -192,7 +192,8 @@ class TensorGeneration(OpenInferenceRuntime):
         """
         name = yield from self._name_of(request.model)
         metadata = yield from self.describe_model(name)
-        model = text_model(metadata, self.options, self.dialect)
+        with self.choosing(metadata):
+            model = text_model(metadata, self.options, self.dialect)
         if request.constraint is not None:
             msg = f"{self.name} cannot hold an answer to a form."
             raise UnsupportedParameterError(msg, hint="Ask for the form in the prompt, and check the answer.")

@@ -52,7 +52,7 @@ class TensorReranking(TensorTasks):
         if self.known_model(request.model) is None:
             return self._resolved(request)
         metadata = self._metadata_of(request.model)
-        inputs = pair_inputs(metadata, self.options, self.dialect)
+        inputs = self._pair_inputs(metadata)
         limit = self._rerank_limit(metadata, inputs)
         if limit is not None and len(documents) > limit:
             return rerank_all(
@@ -74,7 +74,11 @@ class TensorReranking(TensorTasks):
             ConfigurationError: As `rerank`.
         """
         metadata = self._metadata_of(model)
-        return self._rerank_limit(metadata, pair_inputs(metadata, self.options, self.dialect))
+        return self._rerank_limit(metadata, self._pair_inputs(metadata))
+
+    def _pair_inputs(self, metadata: ModelMetadata) -> PairInputs | PairColumns | TokenInputs:
+        with self.choosing(metadata):
+            return pair_inputs(metadata, self.options, self.dialect)
 
     def _resolved(self, request: RerankRequest) -> Flow[Ranking]:
         name = yield from self.resolve_model(request.model)

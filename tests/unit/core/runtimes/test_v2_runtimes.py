@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from unit.core.runtimes.v2_wire import Server, answer, json_answer, vectors
 
 from kserve_core.batching import embed_all, rerank_all
 from kserve_core.capabilities import (
@@ -14,6 +15,7 @@ from kserve_core.capabilities import (
     LimitedEmbeddings,
     LimitedReranking,
     ReadinessRuntime,
+    RerankRequest,
     RerankRuntime,
     TextRequest,
     TextRuntime,
@@ -22,7 +24,7 @@ from kserve_core.capabilities import (
 from kserve_core.client import RuntimeClient
 from kserve_core.devserver import DevServer
 from kserve_core.endpoint import Endpoint
-from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.errors import ConfigurationError, PermissionDeniedError, UnsupportedParameterError
 from kserve_core.runtimes.mlserver import MLServerRuntime
 from kserve_core.runtimes.registry import get_runtime
 
@@ -134,3 +136,25 @@ class TestMLServersProtocol:
     def test_other_servers_are_refused(self):
         with pytest.raises(ConfigurationError, match="triton"):
             MLServerRuntime(server="triton")
+
+
+def test_inputs_that_the_server_keeps_to_itself_are_a_refusal_and_asked_for_again():
+    refusal = answer("triton", "restricted metadata, no token")
+    server = Server().route("GET /v2/models/tiny", refusal).route("GET /v2/models/tiny/config", refusal)
+    server.route("GET /v2/models/rerank", refusal).route("GET /v2/models/rerank/config", refusal)
+    client = RuntimeClient(Endpoint.create("http://127.0.0.1:1"), get_runtime("triton").create(), transport=server)
+    requests = [
+        lambda: client.runtime.generate(TextRequest(prompts=["a"], model="tiny")),
+        lambda: client.runtime.stream_generate(TextRequest(prompts=["a"], model="tiny")),
+        lambda: client.runtime.rerank(RerankRequest(query="a", documents=["b"], model="rerank")),
+    ]
+    for count, request in enumerate(requests, start=1):
+        with pytest.raises(PermissionDeniedError, match=r"does not tell .* restricted") as caught:
+            client.run(request())
+        assert "api_key" in caught.value.hint
+        assert "input_name" in caught.value.hint
+        assert (caught.value.layer, caught.value.status) == ("runtime", 403)
+        assert server.asked.count("GET /v2/models/tiny") == min(count, 2)
+    server.route("GET /v2/models/rerank", answer("triton", "metadata rerank"))
+    server.route("POST /v2/models/rerank/infer", json_answer(vectors([0.5], name="score")))
+    assert client.run(requests[2]()).results[0].score == 0.5
