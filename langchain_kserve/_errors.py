@@ -14,10 +14,10 @@ from kserve_core import errors as core
 
 
 class KServeError(core.KServeError, lc.ModelError):
-    """Base of the errors below, for those with no nearer class."""
+    """Base of the errors below: `except KServeError` catches them all."""
 
 
-class ConfigurationError(core.ConfigurationError, lc.ModelInvalidRequestError):
+class ConfigurationError(KServeError, core.ConfigurationError, lc.ModelInvalidRequestError):
     """What the caller gave cannot be used; nothing was sent."""
 
 
@@ -25,7 +25,7 @@ class UnsupportedParameterError(ConfigurationError, core.UnsupportedParameterErr
     """The runtime has no such parameter, or cannot do what was asked; nothing was sent."""
 
 
-class EndpointConnectionError(core.EndpointConnectionError, lc.ModelConnectionError):
+class EndpointConnectionError(KServeError, core.EndpointConnectionError, lc.ModelConnectionError):
     """Nobody answered."""
 
 
@@ -41,7 +41,7 @@ class NameResolutionError(EndpointConnectionError, core.NameResolutionError):
     is_retryable = False
 
 
-class EndpointTimeoutError(core.EndpointTimeoutError, lc.ModelTimeoutError):
+class EndpointTimeoutError(KServeError, core.EndpointTimeoutError, lc.ModelTimeoutError):
     """The time budget ran out before an answer."""
 
 
@@ -49,19 +49,19 @@ class ConnectTimeoutError(EndpointConnectionError, EndpointTimeoutError, core.Co
     """No connection within `connect_timeout`."""
 
 
-class ResponseError(core.ResponseError, lc.ModelError):
+class ResponseError(KServeError, core.ResponseError):
     """Somebody answered, and the answer was an error."""
 
 
-class AuthenticationError(core.AuthenticationError, lc.ModelAuthenticationError):
+class AuthenticationError(ResponseError, core.AuthenticationError, lc.ModelAuthenticationError):
     """No token, or one that is not accepted."""
 
 
-class PermissionDeniedError(core.PermissionDeniedError, lc.ModelPermissionDeniedError):
+class PermissionDeniedError(ResponseError, core.PermissionDeniedError, lc.ModelPermissionDeniedError):
     """The token is known but may not call this model."""
 
 
-class NotFoundError(core.NotFoundError, lc.ModelNotFoundError):
+class NotFoundError(ResponseError, core.NotFoundError, lc.ModelNotFoundError):
     """Nothing at this URL."""
 
 
@@ -69,11 +69,11 @@ class ModelNotFoundError(NotFoundError, core.ModelNotFoundError):
     """The endpoint serves no model of this name."""
 
 
-class RedirectError(core.RedirectError, lc.ModelInvalidRequestError):
+class RedirectError(ResponseError, core.RedirectError, lc.ModelInvalidRequestError):
     """The endpoint wants to send the request elsewhere; redirects are never followed."""
 
 
-class InvalidRequestError(core.InvalidRequestError, lc.ModelInvalidRequestError):
+class InvalidRequestError(ResponseError, core.InvalidRequestError, lc.ModelInvalidRequestError):
     """The server refused the request as it stands."""
 
 
@@ -85,7 +85,7 @@ class RequestTooLargeError(InvalidRequestError, core.RequestTooLargeError):
     """The request is larger than the server takes."""
 
 
-class RateLimitError(core.RateLimitError, lc.ModelRateLimitError):
+class RateLimitError(ResponseError, core.RateLimitError, lc.ModelRateLimitError):
     """Too many requests."""
 
 
@@ -95,7 +95,7 @@ class QuotaExceededError(RateLimitError, core.QuotaExceededError):
     is_retryable = False
 
 
-class ServerError(core.ServerError, lc.ModelAPIError):
+class ServerError(ResponseError, core.ServerError, lc.ModelAPIError):
     """The server, or something in front of it, failed."""
 
 
@@ -109,13 +109,13 @@ class StoppedError(NotReadyError, core.StoppedError):
     is_retryable = False
 
 
-class BadResponseError(core.BadResponseError, lc.ModelAPIError):
+class BadResponseError(ResponseError, core.BadResponseError, lc.ModelAPIError):
     """The answer came with a success status but cannot be understood."""
 
     is_retryable = False
 
 
-class StreamInterrupted(core.StreamInterrupted, lc.ModelConnectionError):
+class StreamInterrupted(KServeError, core.StreamInterrupted, lc.ModelConnectionError):
     """A stream ended before the runtime said it was complete; `partial_text` is what had arrived."""
 
 

@@ -72,6 +72,14 @@ def test_subclasses_stay_subclasses():
     assert issubclass(langchain_kserve.NotReadyError, langchain_kserve.ServerError)
 
 
+def test_what_catches_an_error_of_the_core_catches_this_packages():
+    kinds = [ours for ours, _, _ in TABLE]
+    for one in kinds:
+        for other in kinds:
+            mine, theirs = getattr(langchain_kserve, one.__name__), getattr(langchain_kserve, other.__name__)
+            assert issubclass(mine, theirs) is issubclass(one, other), f"{one.__name__} and {other.__name__}"
+
+
 def test_an_error_that_is_langchains_already_is_left_alone():
     made = langchain_kserve.RateLimitError("slow down")
     assert to_langchain(made) is made
