@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class Control:
-    """`/_devserver/faults` and `/_devserver/requests`: read with GET, add with POST, clear with DELETE."""
+    """`/_devserver/faults` and `/_devserver/requests`: read with GET, add with POST, clear with DELETE.
+
+    `/_devserver/counts` has the numbers alone, which clearing leaves as they are.
+    """
 
     def __init__(self, server: DevServer) -> None:
         self._server = server
@@ -20,11 +23,11 @@ class Control:
     def __call__(self, request: Request) -> Reply:
         """Answer one control request."""
         what = request.raw_path.rsplit("/", 1)[-1]
-        if what not in {"faults", "requests"}:
+        if what not in {"faults", "requests", "counts"}:
             return json_reply({"detail": "Not Found"}, status=404)
         if request.method == "GET":
             return self._read(what)
-        if request.method == "DELETE":
+        if request.method == "DELETE" and what != "counts":
             if what == "faults":
                 self._server.faults.clear()
             else:
@@ -37,6 +40,8 @@ class Control:
     def _read(self, what: str) -> Reply:
         if what == "faults":
             return json_reply({"faults": [fault.to_json() for fault in self._server.faults]})
+        if what == "counts":
+            return json_reply(self._counts())
         return json_reply(
             {
                 "requests": [record.to_json() for record in self._server.requests],
@@ -44,6 +49,17 @@ class Control:
                 "max_in_flight": self._server.max_in_flight,
             }
         )
+
+    def _counts(self) -> dict[str, int]:
+        log = self._server.requests
+        return {
+            "opened": log.opened,
+            "finished": log.finished,
+            "cancelled": log.cancelled,
+            "in_flight": self._server.in_flight,
+            "max_in_flight": self._server.max_in_flight,
+            "open_connections": self._server.open_connections,
+        }
 
     def _add(self, request: Request) -> Reply:
         try:

@@ -83,11 +83,18 @@ class RequestRecord:
 
 
 class RequestLog(Sequence[RequestRecord]):
-    """The requests so far, oldest first; safe to read while the server runs."""
+    """The requests so far, oldest first; safe to read while the server runs.
+
+    Attributes:
+        finished: How many were answered to the end since the server started, those that were cleared included.
+        cancelled: The same for those whose client went away.
+    """
 
     def __init__(self) -> None:
         self._records: list[RequestRecord] = []
         self._count = 0
+        self.finished = 0
+        self.cancelled = 0
         self._changed = threading.Condition()
 
     def open(
@@ -117,14 +124,21 @@ class RequestLog(Sequence[RequestRecord]):
                 return
             if cancelled:
                 record.cancelled = time.monotonic()
+                self.cancelled += 1
             else:
                 record.finished = time.monotonic()
+                self.finished += 1
             self._changed.notify_all()
 
     def clear(self) -> None:
         """Forget everything recorded so far."""
         with self._changed:
             self._records.clear()
+
+    @property
+    def opened(self) -> int:
+        """How many came since the server started, those that were cleared included."""
+        return self._count
 
     @property
     def last(self) -> RequestRecord:

@@ -126,7 +126,7 @@ def test_a_host_name_that_is_unknown(details: str) -> None:
 
 
 def test_which_ca_is_likely_to_be_missing() -> None:
-    details = FAILED + "UNKNOWN: CERTIFICATE_VERIFY_FAILED: certificate has expired"
+    details = FAILED + "UNKNOWN: CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate"
     assert "odh-trusted-ca-bundle" in read("UNAVAILABLE", details).hint
     assert "service-ca.crt" in read("UNAVAILABLE", details, endpoint=INSIDE).hint
     assert "certificate has expired" in read("UNAVAILABLE", details).message
