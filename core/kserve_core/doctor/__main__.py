@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import sys
@@ -101,9 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.client_key and not options.client_cert:
         made.error("--client-key goes with --client-cert")
     show = _Shown(sys.stdout, options)
-    warnings.simplefilter("ignore")  # what they say is in the report
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logging.getLogger("kserve_core").addHandler(logging.NullHandler())
     try:
-        report = _examined(options, show)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what warnings and log lines say is in the report
+            report = _examined(options, show)
     except ConfigurationError as error:
         hint = f"\n{error.hint}" if error.hint else ""
         sys.stderr.write(f"kserve-doctor: {error.message}{hint}\n")

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from kserve_core.credentials import ApiKey
-from kserve_core.deadline import Deadline
 from kserve_core.discovery.connect import Request
 from kserve_core.discovery.problems import NotReachableError
+from kserve_core.doctor.bounded import bounded
 from kserve_core.doctor.examination import STEPS, Examination, OnFinding
 from kserve_core.doctor.findings import Finding, Report
 from kserve_core.endpoint import Endpoint
-from kserve_core.errors import ConfigurationError, EndpointTimeoutError, KServeError
-
-T = TypeVar("T")
+from kserve_core.errors import ConfigurationError, KServeError
 
 
 def examine_service(
@@ -79,7 +75,7 @@ def examine_service(
 
     start = time.monotonic()
     try:
-        endpoint = _bounded(connect, examination.deadline)
+        endpoint = bounded(connect, examination.deadline, what="the cluster")
     except KServeError as error:
         if isinstance(error, ConfigurationError) and not isinstance(error, NotReachableError):
             raise
@@ -133,25 +129,3 @@ def _found(endpoint: Endpoint, seconds: float) -> Finding:
 
 def _target(name: str, namespace: str | None) -> str:
     return f"{namespace}/{name}" if namespace else name
-
-
-def _bounded(work: Callable[[], T], deadline: Deadline) -> T:
-    """Does something in a thread, for no longer than there is time."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as exc:  # noqa: BLE001 - handed to the caller
-            errors.append(exc)
-
-    worker = threading.Thread(target=run, name="kserve-doctor-cluster", daemon=True)
-    worker.start()
-    worker.join(deadline.left())
-    if errors:
-        raise errors[0]
-    if not results:
-        msg = "The cluster did not answer in time."
-        raise EndpointTimeoutError(msg, hint="Give more time (--timeout SECONDS), or check the cluster's address.")
-    return results[0]

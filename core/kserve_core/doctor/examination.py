@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from kserve_core.credentials import ApiKey
 from kserve_core.deadline import Deadline
+from kserve_core.doctor.bounded import bounded
 from kserve_core.doctor.findings import Finding, Report
 from kserve_core.doctor.network_steps import NetworkSteps
 from kserve_core.doctor.scrub import Scrubber
@@ -208,7 +209,7 @@ class Examination:
     def guarded(self, name: str, work: Callable[[], Finding]) -> Finding:
         """A step's finding, whatever happens in it."""
         try:
-            return work()
+            return bounded(work, self.deadline)
         except KServeError as error:
             return Finding(step=name, status="failed", title=error.message, fix=error.hint)
         except Exception as exc:  # noqa: BLE001 - a mistake here must not hide what else is found, nor show what it held

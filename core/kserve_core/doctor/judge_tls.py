@@ -225,7 +225,7 @@ def _unknown_signer(endpoint: Endpoint, seen: Seen) -> tuple[str, str]:
     if seen.found is not None:
         place, _ = seen.found
         given = place.path or place.label
-        fix = f'{place.label} has it: give --ca-cert {given} (in code ca_cert="{given}", or KSERVE_CA_CERT={given}).'
+        fix = f"{place.label} has it. Give\n  --ca-cert {given}\nor KSERVE_CA_CERT, or in code ca_cert=..."
         return title, fix
     fix = f"Give the file of that CA: --ca-cert FILE. {_KEPT.get(_kind(endpoint), '')}".strip()
     if last is not None and last.is_self_issued:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from kserve_core.capabilities import InfoRuntime
 from kserve_core.client import RuntimeClient
 from kserve_core.discovery.detect import Detected, detect_runtime
+from kserve_core.doctor.bounded import bounded
 from kserve_core.doctor.findings import Finding
 from kserve_core.doctor.judge_access import Access, Open, epoch_now, fix_for, judge_auth, judge_ready, token_source
 from kserve_core.doctor.judge_models import judge_models, judge_runtime
@@ -129,7 +130,7 @@ class ServerSteps:
         text = next((value for name, value in self.endpoint.headers if name.lower() == "authorization"), "")
         if source is not None:
             try:
-                text = source.token()
+                text = bounded(source.token, self._examination.deadline, what="the token's source")
             except ConfigurationError:
                 raise
             except KServeError as error:  # one that is asked for, and could not be had
@@ -258,7 +259,7 @@ class ServerSteps:
                 break
             client: RuntimeClient[Any] = RuntimeClient(self._timed(self._base), self._codec)
             try:
-                tried = attempt(client, task, model)
+                tried = self._attempted(client, task, model)
             finally:
                 client.close()
             if tried.outcome != "refused":
@@ -267,13 +268,19 @@ class ServerSteps:
             return tried
         return Tried(task=task, outcome="untried", note="no time was left; give more with --timeout")
 
+    def _attempted(self, client: RuntimeClient[Any], task: Task, model: str | None) -> Tried:
+        try:
+            return bounded(lambda: attempt(client, task, model), self._examination.deadline)
+        except KServeError as error:
+            return Tried(task=task, outcome="failed", model=model, error=error)
+
     def _candidates(self, task: Task) -> list[str | None]:
         """The models to ask for a task, the likeliest first."""
         if self._model is not None:
             return [self._model]
         named = [model for model in self._models if model.id and model.parent is None]
         # Models that embed can rank as well on some servers.
-        order = [task, "embed", None] if task == "rerank" else [task, None]
+        order: list[str | None] = [task, "embed", None] if task == "rerank" else [task, None]
         named.sort(key=lambda model: order.index(model.kind) if model.kind in order else len(order))
         return [model.id for model in named[:_MOST_TRIED]] or [None]
 

@@ -155,8 +155,20 @@ def test_time_that_is_over_is_a_failure_and_ends_it() -> None:
     with DevServer() as server:
         server.fault(delay=30, times=None)
         report = examine(server.url, timeout=0.5)
+    finding = report.finding("ready")
+    assert finding is not None
+    assert finding.status == "failed", str(report)
     assert report.exit_code == 1
-    assert report.seconds < 15
+
+
+def test_answers_that_are_each_in_time_but_not_together_end_too() -> None:
+    with DevServer() as server:
+        server.fault(body="empty", delay=0.4, times=None)  # every question of many is answered, and tells nothing
+        report = examine(server.url, timeout=1.0)
+        asked = len(server.requests)
+    assert report.exit_code == 1
+    assert "time" in str(report)
+    assert asked <= 4
 
 
 def test_models_that_take_tensors_only_are_for_the_inference_client() -> None:
