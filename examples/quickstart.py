@@ -5,9 +5,11 @@ runs offline: an embedded stand-in endpoint answers, and the documents are this 
 
     python examples/quickstart.py
     python examples/quickstart.py --docs ~/notes --question "How do I rotate the token?"
-    python examples/quickstart.py --runtime caikit
+    python examples/quickstart.py --runtime triton          # or caikit, tgis, mlserver, openvino
     python examples/quickstart.py --base-url https://llm-demo.apps.example.com --api-key-file token --ca-cert ca.crt \
         --embedding-base-url https://minilm-demo.apps.example.com --rerank-base-url https://bge-demo.apps.example.com
+    python examples/quickstart.py --runtime triton --base-url https://triton-demo.apps.example.com \
+        --model llama --chat-template llama3 --embedding-model e5 --rerank-model bge-reranker
     python examples/quickstart.py --runtime tgis --base-url grpcs://granite-demo.apps.example.com:443 \
         --chat-template granite --embedding-runtime caikit --embedding-base-url https://minilm-demo.apps.example.com
 
@@ -33,7 +35,17 @@ QUESTION = "How is a rotated token picked up?"
 SYSTEM = "Answer the question from the context alone, in one or two sentences. If it is not there, say so."
 TOP_K, TOP_N = 10, 3
 
-CLASSES = {"vllm": "VLLM", "caikit": "Caikit", "tgis": "TGIS"}  # how class names spell the runtimes
+# How class names spell the runtimes.
+CLASSES = {
+    "vllm": "VLLM",
+    "caikit": "Caikit",
+    "tgis": "TGIS",
+    "triton": "Triton",
+    "mlserver": "MLServer",
+    "openvino": "OpenVINO",
+}
+COMPLETE_TEXT = ("caikit", "tgis", "triton", "mlserver")  # a conversation is written as one text for these
+ONE_TASK_PER_MODEL = ("triton", "mlserver", "openvino")
 
 COLOR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
@@ -186,7 +198,7 @@ def endpoints_for(args: argparse.Namespace) -> Iterator[Endpoints]:
     }
     runtimes = {"chat_runtime": args.runtime, "embedding_runtime": embedding_runtime_of(args)}
     chat_options = {}
-    if args.runtime != "vllm":  # these complete text, and stop after 20 tokens unless told otherwise
+    if args.runtime in COMPLETE_TEXT:  # and stop after about 20 tokens unless told otherwise
         chat_options = {"chat_template": args.chat_template or "chatml", "max_tokens": 256}
     elif args.chat_template:
         chat_options = {"chat_template": args.chat_template, "max_tokens": 256}
@@ -196,27 +208,46 @@ def endpoints_for(args: argparse.Namespace) -> Iterator[Endpoints]:
         yield Endpoints(
             **runtimes,
             chat={**connection, "base_url": args.base_url, "model": args.model, **chat_options},
-            embedding={**connection, "base_url": embedding_url, "model": args.embedding_model},
+            embedding={
+                **connection,
+                "base_url": embedding_url,
+                "model": args.embedding_model,
+                **({"tokenizer": args.embedding_tokenizer} if args.embedding_tokenizer else {}),
+            },
             rerank=None
             if args.no_rerank
             else {
                 **connection,
                 "base_url": args.rerank_base_url or embedding_url,
                 "model": args.rerank_model,
+                **({"tokenizer": args.rerank_tokenizer} if args.rerank_tokenizer else {}),
             },
         )
         return
     from kserve_core.devserver import DevServer
 
-    with DevServer(runtime=runtimes["embedding_runtime"], tgis=args.runtime == "tgis", pace=0.02) as server:
-        url = server.tgis_url if args.runtime == "tgis" else server.url
+    with contextlib.ExitStack() as stack:
+        servers = {
+            runtime: stack.enter_context(
+                DevServer(
+                    runtime="vllm" if runtime == "tgis" else runtime,
+                    tgis=runtime == "tgis",
+                    models=["writer", "embedding", "reranker"] if runtime in ONE_TASK_PER_MODEL else ["dev-model"],
+                    pace=0.02,
+                )
+            )
+            for runtime in dict.fromkeys(runtimes.values())
+        }
+        url = servers[args.runtime].tgis_url if args.runtime == "tgis" else servers[args.runtime].url
         say(f"No --base-url: an embedded stand-in endpoint answers at {url} (rules, no weights).\n")
-        same = {"base_url": server.url, "api_key": "not-needed-here"}
+        beside = {"base_url": servers[runtimes["embedding_runtime"]].url, "api_key": "not-needed-here"}
+        named = runtimes["embedding_runtime"] in ONE_TASK_PER_MODEL
+        model = {"model": "writer"} if args.runtime in ONE_TASK_PER_MODEL else {}
         yield Endpoints(
             **runtimes,
-            chat={**same, "base_url": url, **chat_options},
-            embedding=dict(same),
-            rerank=None if args.no_rerank else dict(same),
+            chat={**beside, "base_url": url, **model, **chat_options},
+            embedding={**beside, **({"model": "embedding"} if named else {})},
+            rerank=None if args.no_rerank else {**beside, **({"model": "reranker"} if named else {})},
         )
 
 
@@ -224,11 +255,14 @@ def embedding_runtime_of(args: argparse.Namespace) -> str:
     """Whose embeddings and reranking to use: the same runtime's, unless that is TGIS, which has none.
 
     Raises:
-        SystemExit: If a real TGIS is to be used and no endpoint for embeddings was named.
+        SystemExit: If a real TGIS is to be used and no endpoint for embeddings was named, or a tokenizer was named for
+            a runtime that takes text.
     """
     runtime = args.embedding_runtime or ("vllm" if args.runtime == "tgis" else args.runtime)
     if args.runtime == "tgis" and args.base_url and not args.embedding_base_url:
         sys.exit("TGIS has no embeddings: name an endpoint that has, with --embedding-base-url.")
+    if (args.embedding_tokenizer or args.rerank_tokenizer) and runtime not in ONE_TASK_PER_MODEL:
+        sys.exit(f"{CLASSES[runtime]} takes text: a tokenizer is for {', '.join(ONE_TASK_PER_MODEL)} only.")
     return str(runtime)
 
 
@@ -240,11 +274,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--framework", choices=["langchain", "llamaindex", "both"], default="both")
     parser.add_argument("--runtime", choices=list(CLASSES), default="vllm", help="what serves the model")
     parser.add_argument(
-        "--embedding-runtime", choices=["vllm", "caikit"], help="what serves embeddings and reranking, if not the same"
+        "--embedding-runtime",
+        choices=[name for name in CLASSES if name != "tgis"],
+        help="what serves embeddings and reranking, if not the same",
     )
     parser.add_argument(
         "--chat-template",
-        help="format of conversations, for caikit and tgis: a built-in one's name (default: chatml) or a file",
+        help="format of conversations, where models complete text (caikit, tgis, triton, mlserver): a built-in one's "
+        "name (default: chatml) or a file",
     )
     group = parser.add_argument_group("a real endpoint (default: an embedded one)")
     group.add_argument("--base-url", help="chat endpoint; KSERVE_BASE_URL")
@@ -253,6 +290,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--model", help="left out: the one the endpoint serves")
     group.add_argument("--embedding-model")
     group.add_argument("--rerank-model")
+    group.add_argument("--embedding-tokenizer", help="tokenizer.json of an embedding model that takes token ids")
+    group.add_argument("--rerank-tokenizer", help="the same for a rerank model")
     group.add_argument("--api-key", help="bearer token; KSERVE_API_KEY")
     group.add_argument("--api-key-file", help="file that holds the token, read again when it changes")
     group.add_argument("--ca-cert", help="certificate authority of the endpoint (PEM file); KSERVE_CA_CERT")

@@ -115,7 +115,7 @@ class BadResponseError(ResponseError, core.BadResponseError, lc.ModelAPIError):
     is_retryable = False
 
 
-class StreamInterrupted(KServeError, core.StreamInterrupted, lc.ModelConnectionError):
+class StreamInterrupted(KServeError, core.StreamInterrupted, lc.ModelConnectionError):  # noqa: N818 - as in the core
     """A stream ended before the runtime said it was complete; `partial_text` is what had arrived."""
 
 
