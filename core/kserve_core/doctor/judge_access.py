@@ -11,7 +11,7 @@ from typing import Literal
 from kserve_core import hints
 from kserve_core.discovery.facts import Discovery
 from kserve_core.doctor.findings import Finding
-from kserve_core.doctor.judge_tls import ago
+from kserve_core.doctor.judge_tls import CLIENT_FIX, ago
 from kserve_core.doctor.jwt import API_SERVER, TokenFacts
 from kserve_core.doctor.rbac import Rule, needed_rule
 from kserve_core.endpoint import Endpoint
@@ -27,6 +27,7 @@ from kserve_core.errors import (
     RedirectError,
     ServerError,
     StoppedError,
+    TLSError,
 )
 
 Open = Literal["open", "closed", "unknown"]
@@ -304,6 +305,8 @@ def _ready_title(error: KServeError) -> str:
 def _ready_fix(error: KServeError) -> str:
     if isinstance(error, StoppedError):
         return error.hint
+    if isinstance(error, TLSError) and "certificate required" in error.message:  # TLS 1.3 says so only now
+        return CLIENT_FIX
     if isinstance(error, NotReadyError) and error.layer in {"router", "gateway"} and error.status != 504:
         return (
             "Nothing serves this route: the model is being started, is scaled to zero or stopped, or the host is "

@@ -176,12 +176,13 @@ def _good(endpoint: Endpoint, seen: Seen, detail: str, facts: dict[str, object])
     return Finding(step="tls", status="ok", title=title, detail=detail, facts=facts)
 
 
-_CLIENT = "Give --client-cert FILE and --client-key FILE; in code client_cert=(certificate file, key file)."
+CLIENT_FIX = "Give --client-cert FILE and --client-key FILE; in code client_cert=(certificate file, key file)."
+"""What to do if a server wants a client certificate."""
 
 
 def _client_refused(endpoint: Endpoint, reason: str) -> tuple[str, str]:
     if endpoint.trust.client_cert is None:
-        return "The server wants a client certificate, and none was given", _CLIENT
+        return "The server wants a client certificate, and none was given", CLIENT_FIX
     fix = "It must be signed by a CA that the server trusts, be valid now, and be for clients."
     return f"The server does not accept the client certificate ({reason})", fix
 

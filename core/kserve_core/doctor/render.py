@@ -100,6 +100,8 @@ class Painter:
     def _wrapped(self, text: str, *, first: int = 0, less: int = 0) -> list[str]:
         width = self._width - len(_INDENT) - less
         lead = len(text) - len(text.lstrip())
+        if text[:1].isdigit() and text[1:3] == ". ":  # an entry of a list
+            lead = 3
         wrapped = textwrap.wrap(
             text,
             width,

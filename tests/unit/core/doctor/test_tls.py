@@ -195,6 +195,18 @@ def test_a_client_certificate_that_is_missing_or_not_liked(authority: trustme.CA
     assert "client_cert=(" in right.snippets["langchain"]
 
 
+def test_a_client_certificate_that_is_missing_shows_late_with_tls_13_only(authority: trustme.CA, ca_file: str) -> None:
+    context = server_context(
+        authority.issue_cert("127.0.0.1"), minimum_version=ssl.TLSVersion.TLSv1_3, verify_mode=ssl.CERT_REQUIRED
+    )
+    authority.configure_trust(context)
+    with tls_server(context) as port:
+        report = examine(f"https://127.0.0.1:{port}", ca_cert=ca_file, timeout=10)
+    assert report.exit_code == 1
+    text = str(report)  # the connection's end may overtake the alert that says why
+    assert "--client-cert" in text or "may want a client certificate" in " ".join(text.split())
+
+
 def test_plain_text_where_tls_is_expected() -> None:
     with DevServer() as server:
         finding = _tls(int(server.url.rpartition(":")[2]))
