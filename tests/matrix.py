@@ -23,6 +23,7 @@ class Entry:
         models: The development server's models by capability, where they are not one and the same.
         grpc: The attribute of the development server that has the gRPC URL, where the runtime is reached by that.
         chat: What its chat classes have to be told besides the connection.
+        vectors: The same for its classes of embeddings and reranking.
         example_url: A URL of the form it takes, for tests that never connect.
     """
 
@@ -35,11 +36,13 @@ class Entry:
     models: Mapping[str, str] = field(default_factory=dict, hash=False)
     grpc: str | None = None
     chat: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    vectors: Mapping[str, Any] = field(default_factory=dict, hash=False)
     example_url: str = "https://model.example.com/v1"
 
     def suite(self, class_name: str) -> str:
         """The name of the suite for one of the classes, which several entries may have."""
-        return f"Test{class_name}" if not self.key.endswith("-grpc") else f"Test{class_name}OverGrpc"
+        which = "OfKServe" if self.key.startswith("kserve") else ""
+        return f"Test{class_name}{which}{'OverGrpc' if self.key.endswith('-grpc') else ''}"
 
 
 _CAIKIT_LANGCHAIN = {
@@ -97,6 +100,8 @@ _MLSERVER_LANGCHAIN = {
 }
 _MLSERVER_LLAMAINDEX = {"llm": "MLServerLLM", "embedding": "MLServerEmbedding", "rerank": "MLServerRerank"}
 _MLSERVER_FEATURES = frozenset({"truncate", "stop", "model_names", "models", "scripted"})
+_KSERVE_LANGCHAIN = {name: _MLSERVER_LANGCHAIN[name] for name in ("embeddings", "rerank")}
+_KSERVE_LLAMAINDEX = {name: _MLSERVER_LLAMAINDEX[name] for name in ("embedding", "rerank")}
 
 RUNTIMES: tuple[Entry, ...] = (
     Entry(
@@ -267,6 +272,27 @@ RUNTIMES: tuple[Entry, ...] = (
         wire="openvino",
         models=_V2_MODELS,
         grpc="v2_grpc_url",
+        example_url="grpcs://model.example.com:443",
+    ),
+    Entry(
+        key="kserve",  # the server of KServe's SDK
+        langchain=_KSERVE_LANGCHAIN,
+        llamaindex=_KSERVE_LLAMAINDEX,
+        features=frozenset({"model_names", "models", "truncate"}),
+        wire="kserve",
+        models=_V2_MODELS,
+        vectors={"server": "kserve"},
+        example_url="https://model.example.com",
+    ),
+    Entry(
+        key="kserve-grpc",
+        langchain=_KSERVE_LANGCHAIN,
+        llamaindex=_KSERVE_LLAMAINDEX,
+        features=frozenset({"model_names", "truncate"}),
+        wire="kserve",
+        models=_V2_MODELS,
+        grpc="v2_grpc_url",
+        vectors={"server": "kserve"},
         example_url="grpcs://model.example.com:443",
     ),
 )

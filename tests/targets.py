@@ -112,6 +112,8 @@ def get_target(runtime_key: str) -> Target:
         msg = f"{os.environ[TARGETS_VARIABLE]} names no target for {runtime_key!r}"
         raise LookupError(msg)
     spec = {name: value for name, value in real[runtime_key].items() if name != "features"}
+    for name in {"embedding", "rerank"} & spec.keys():
+        spec[name] = {**spec[name], **matrix.entry(runtime_key).vectors}
     return Target(runtime=runtime_key, features=features(runtime_key), **spec)
 
 
@@ -179,6 +181,8 @@ def _development_target(runtime_key: str) -> Target:
     }
     for name in {"chat", "reasoning"} & capabilities.keys():
         capabilities[name].update(entry.chat)
+    for name in {"embedding", "rerank"} & capabilities.keys():
+        capabilities[name].update(entry.vectors)
     return Target(
         name="development server",
         runtime=runtime_key,
