@@ -127,7 +127,8 @@ class ResponseParser:
         self._buffer = b""
         self.headers = _headers(lines[1:])
         self.status = status
-        self.reusable = _kept(self.headers, version_1_1=match[1] == b"1")
+        # After an exception that nothing caught, servers such as uvicorn say 500 and close the connection right behind.
+        self.reusable = status != 500 and _kept(self.headers, version_1_1=match[1] == b"1")
         self._frame()
         return self.feed(buffer) if buffer or self.done else b""
 

@@ -56,6 +56,13 @@ def test_head_is_read() -> None:
     assert parser.headers == {"content-length": "11", "a": "1, 2"}
 
 
+@pytest.mark.parametrize(("status", "kept"), [(200, True), (404, True), (500, False), (502, True), (503, True)])
+def test_connection_is_not_kept_after_an_exception_that_the_server_did_not_catch(status: int, kept: bool) -> None:
+    parser, body = read(b"HTTP/1.1 %d Words\r\nContent-Length: 2\r\n\r\nno" % status)
+    assert (parser.done, body) == (True, b"no")
+    assert parser.reusable == kept
+
+
 @given(
     chunks=st.lists(st.binary(min_size=1, max_size=300), max_size=8),
     cuts=st.lists(st.integers(0, 2000), max_size=12),
