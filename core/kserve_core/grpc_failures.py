@@ -69,6 +69,12 @@ _BROKEN = re.compile(
     r"keepalive watchdog|ping timeout",
     re.IGNORECASE,
 )
+# What libraries and proxies call a call that ended without an answer: no server's words for what it does not do.
+_CUT_OFF = re.compile(
+    r"\W*(?:(?:locally|the|this|rpc|call|request|operation|context|stream|channel|client|server|application|was|by|"
+    r"cancell?ed|closed)\b\W*)*",
+    re.IGNORECASE,
+)
 # Said of several addresses taken in turn, which this side never does: it is about servers behind the one asked.
 _BEHIND = re.compile(r"connections to all backends failing", re.IGNORECASE)
 _VERIFY_REASON = re.compile(r"CERTIFICATE_VERIFY_FAILED:? ?([a-z][a-z ,'-]{3,100})?")
@@ -140,7 +146,7 @@ def _local(failure: GrpcFailure, endpoint: Endpoint) -> KServeError | None:
     if "END_STREAM" in text:
         msg = f"{where} answered with something that is not gRPC."
         return BadResponseError(msg, hint=hints.GRPC_OR_REST, layer="router")
-    if _BROKEN.search(text) or (failure.code == "CANCELLED" and not _OVER_HTTP.search(text)):
+    if _BROKEN.search(text) or (failure.code == "CANCELLED" and _CUT_OFF.fullmatch(text)):
         msg = f"The connection to {where} broke before the answer was complete."
         # Older versions of the library say no more than this of a page that came instead of an answer.
         vague = failure.code == "UNKNOWN"
@@ -271,6 +277,8 @@ def _general(failure: GrpcFailure, method: str, *, token_sent: bool) -> KServeEr
         return NotFoundError(f"{message} ({method})", hint=hints.GRPC_METHOD, status=status)
     if failure.code == "DEADLINE_EXCEEDED":
         return ServerError(message, hint=hints.TIMEOUT, status=status)
+    if failure.code == "CANCELLED":  # and it was not this side, see `_local`
+        return ServerError(message, hint=hints.SERVER_FAILED, status=status)
     error = _as_over_rest(status, text, token_sent=token_sent)
     error.message = message
     error.args = (message,)

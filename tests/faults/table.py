@@ -254,7 +254,7 @@ PAGES: tuple[Row, ...] = tuple(
 )
 
 _CODES: Mapping[str, Want] = {
-    "CANCELLED": Want("EndpointConnectionError", 3),
+    "CANCELLED": Want("ServerError", 1, "runtime"),
     "UNKNOWN": Want("ServerError", 1, "runtime"),
     "INVALID_ARGUMENT": Want("InvalidRequestError", 1, "runtime"),
     "DEADLINE_EXCEEDED": Want("ServerError", 3, "runtime"),

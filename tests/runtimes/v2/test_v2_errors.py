@@ -102,7 +102,7 @@ def test_what_a_triton_model_answers(connect, where, code, kind):
 
 
 @pytest.mark.parametrize("where", pairs("triton"))
-@pytest.mark.parametrize("code", ["UNKNOWN", "ALREADY_EXISTS"])
+@pytest.mark.parametrize("code", ["UNKNOWN", "ALREADY_EXISTS", "CANCELLED"])
 def test_codes_without_a_meaning_of_their_own(connect, where, code):
     assert f"asked for {code}" in fails(connect(*where), code, KServeError).server_message
 
@@ -114,7 +114,20 @@ def test_what_an_mlserver_model_answers(connect, where):
     fails(client, "503", ServerError)
     for code in ("409", "429"):
         assert fails(client, code, KServeError).server_message
-    fails(client, "RAISE", ServerError)  # after which the server closes the connection
+    fails(client, "RAISE", ServerError)
+
+
+@pytest.mark.parametrize("where", EVERYWHERE)
+async def test_requests_after_an_exception_of_a_model(connect, where):
+    """Behind such an answer MLServer and KServe's SDK close the connection; with no retries allowed that must not show."""
+    client = connect(*where)
+    works = InferRequest(inputs=[Tensor.of("code", ["OK"])], model="fails")
+    for _ in range(5):
+        fails(client, "RAISE", ServerError)
+        assert client.run(client.runtime.infer(works)).outputs
+        with pytest.raises(ServerError):
+            await client.arun(client.runtime.infer(InferRequest(inputs=[Tensor.of("code", ["RAISE"])], model="fails")))
+        assert (await client.arun(client.runtime.infer(works))).outputs
 
 
 @pytest.mark.parametrize("where", EVERYWHERE)

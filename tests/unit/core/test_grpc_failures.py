@@ -146,7 +146,13 @@ def test_a_connection_closed_at_once_is_explained_by_how_it_was_made() -> None:
         ("UNAVAILABLE", "GOAWAY received; Error code: 2; Debug Text: Cancelling all calls"),
         ("UNKNOWN", "Stream removed"),
         ("INTERNAL", "Received RST_STREAM with error code 2"),
+        ("CANCELLED", ""),
+        ("CANCELLED", "CANCELLED"),
         ("CANCELLED", "Channel closed!"),
+        ("CANCELLED", "Locally cancelled by application!"),
+        ("CANCELLED", "context canceled"),
+        ("CANCELLED", "the operation was canceled"),
+        ("CANCELLED", "Received RST_STREAM with error code 8"),
     ],
 )
 def test_connections_that_break(code: str, details: str) -> None:

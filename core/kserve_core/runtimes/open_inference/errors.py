@@ -275,7 +275,7 @@ def _meaning(asked: Asked, status: int, said: str, message: str) -> KServeError 
         return _refused(asked, status, said, message)
     if status == 406:
         return NotFoundError(message, hint=_route_hint(asked))
-    if asked.what == "infer" and status in {404, 409, 501}:
+    if asked.what == "infer" and status in {404, 409, 499, 501}:
         return InvalidRequestError(message, hint=_MODEL_SAID, layer="model")
     if asked.what == "infer" and status == 503:
         return ServerError(message, hint=hints.SERVER_FAILED, layer="model")
