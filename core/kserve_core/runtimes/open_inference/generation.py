@@ -31,7 +31,7 @@ from kserve_core.runtimes.open_inference.generate import generate_call, generate
 from kserve_core.runtimes.open_inference.given import Value
 from kserve_core.runtimes.open_inference.params import Beside, beside
 from kserve_core.runtimes.open_inference.presets import PLACES, SAMPLING, TextModel, text_model
-from kserve_core.runtimes.open_inference.streams import EventStream, MessageStream
+from kserve_core.runtimes.open_inference.streams import ASK_FINAL, EventStream, MessageStream
 from kserve_core.runtimes.open_inference.values import InferRequest, TensorSpec
 from kserve_core.tensors import Tensor
 from kserve_core.types import GenerationChunk, TextResult
@@ -175,9 +175,10 @@ class TensorGeneration(OpenInferenceRuntime):
             from kserve_core.runtimes.open_inference.grpc import read_infer_message
 
             wrapped = self.dialect.wrapped_stream
+            marked = plan.sent.parameters.get(ASK_FINAL) is not False
 
             def decoder() -> MessageStream[GenerationChunk]:
-                return MessageStream(TextPieces(reading), read_infer_message, fail, wrapped=wrapped)
+                return MessageStream(TextPieces(reading), read_infer_message, fail, wrapped=wrapped, marked=marked)
 
         return self.stream_infer_call(self._infer_request(plan, prompt), decoder)
 

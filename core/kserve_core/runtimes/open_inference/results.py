@@ -10,7 +10,7 @@ from kserve_core.runtimes.open_inference.bodies import result_of
 from kserve_core.runtimes.open_inference.dialects import Dialect
 from kserve_core.runtimes.open_inference.errors import Asked, stream_failure
 from kserve_core.runtimes.open_inference.naming import listed
-from kserve_core.runtimes.open_inference.streams import EventStream, MessageStream
+from kserve_core.runtimes.open_inference.streams import ASK_FINAL, EventStream, MessageStream
 from kserve_core.runtimes.open_inference.values import InferRequest, InferResult
 from kserve_core.tensors import Tensor
 
@@ -110,14 +110,15 @@ def results_decoder(
     fail = partial(stream_failure, Asked(dialect, "stream", request.model, request.version))
     if protocol == "rest":
         return partial(_events, make, fail)
-    return partial(_messages, make, fail, wrapped=dialect.wrapped_stream)
+    marked = request.parameters.get(ASK_FINAL) is not False
+    return partial(_messages, make, fail, wrapped=dialect.wrapped_stream, marked=marked)
 
 
 def _events(make: Callable[[InferResult], T], fail: Any) -> EventStream[T]:
     return EventStream(Each(make), result_of, fail, log=True)
 
 
-def _messages(make: Callable[[InferResult], T], fail: Any, *, wrapped: bool) -> MessageStream[T]:
+def _messages(make: Callable[[InferResult], T], fail: Any, *, wrapped: bool, marked: bool) -> MessageStream[T]:
     from kserve_core.runtimes.open_inference.grpc import read_infer_message
 
-    return MessageStream(Each(make), read_infer_message, fail, wrapped=wrapped)
+    return MessageStream(Each(make), read_infer_message, fail, wrapped=wrapped, marked=marked)

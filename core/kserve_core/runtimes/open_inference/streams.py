@@ -1,8 +1,9 @@
 """Streamed answers: events over REST and messages over gRPC, each turned into results.
 
-None of these streams has an end marker. The end is the clean end of the body (the last chunk of a chunked body, or
-gRPC's status OK), and a transport raises `StreamInterrupted` for a body that breaks off. Triton reports an error as a
-message of the stream, under a good status; MLServer just breaks off.
+Only Triton's gRPC stream has an end marker: each message says whether it is the last one. The others end with the
+clean end of the body (the last chunk of a chunked body, or gRPC's status OK), and a transport raises
+`StreamInterrupted` for a body that breaks off. Triton reports an error as a message of the stream, under a good status;
+MLServer just breaks off.
 
 What a result means is up to a `ResultDecoder`. These here cut the stream and find its errors.
 """
@@ -28,6 +29,9 @@ Fail = Callable[..., KServeError]
 
 FINAL = "triton_final_response"
 """The parameter of an answer that tells whether it is the last one (Triton, gRPC)."""
+
+ASK_FINAL = "triton_enable_empty_final_response"
+"""The parameter of a request that asks for an empty answer as the last one, so that there always is one."""
 
 _WHAT = "a piece of an answer"
 _SERVER_LOG = "MLServer breaks a stream off when the model fails, or when it cannot stream; the server's log tells why."
@@ -175,14 +179,24 @@ class MessageStream(_Stream[T]):
         read: Turns a `ModelInferResponse` into a result.
         fail: Makes the error of a message that reports one.
         wrapped: Whether messages are wrapped and may be errors (Triton).
+        marked: Whether the server was asked to mark the end, so that a stream whose last message says that it is not
+            the last one is incomplete.
     """
 
     def __init__(
-        self, inner: Pieces[Any, T], read: Callable[[Any], InferResult], fail: Fail, *, wrapped: bool = True
+        self,
+        inner: Pieces[Any, T],
+        read: Callable[[Any], InferResult],
+        fail: Fail,
+        *,
+        wrapped: bool = True,
+        marked: bool = True,
     ) -> None:
         super().__init__(inner, fail)
         self._read = read
         self._wrapped = wrapped
+        self._marked = marked
+        self._more = False
 
     def feed(self, message: Any) -> Sequence[T]:
         """Takes the next message; see `MessageDecoder.feed`."""
@@ -193,10 +207,28 @@ class MessageStream(_Stream[T]):
                 raise self._failed(message.error_message)
             message = message.infer_response
         result = self._read(message)
+        self._more = self._marked and result.parameters.get(FINAL) is False
         if result.parameters.get(FINAL) is True and not result.outputs:
             self._begun = True  # the empty last answer that was asked for
             return ()
         return self._take(result)
+
+    def close(self) -> Sequence[T]:
+        """See `MessageDecoder.close`.
+
+        Raises:
+            StreamInterrupted: If the last message said that there are more, or there was no result at all.
+        """
+        if self._more and not self._inner.finished:
+            msg = "The stream ended though the server had said that there is more to come."
+            raise StreamInterrupted(
+                msg,
+                hint="Something between here and the server ended the call, or the server was stopped.",
+                partial_text=self.partial_text,
+                clean_end=True,
+                rest=self._inner.end(),
+            )
+        return super().close()
 
 
 def _replaced(data: bytes) -> Any:

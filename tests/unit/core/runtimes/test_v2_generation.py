@@ -28,6 +28,7 @@ from kserve_core.errors import (
     InvalidRequestError,
     ModelNotFoundError,
     ServerError,
+    StreamInterrupted,
 )
 from kserve_core.runtimes.open_inference.generation import TensorGeneration
 from kserve_core.templated import TemplatedChat
@@ -101,9 +102,11 @@ def test_whole_answer_of_a_decoupled_model_is_its_stream_put_together():
     assert server.asked == ["ModelMetadata", "ModelConfig", "ModelStreamInfer"] * 2
 
 
-def test_stream_without_a_last_message_is_complete_when_its_status_is_ok():
+def test_stream_without_the_last_message_that_was_asked_for_is_not_complete():
     server = Server({**TINY, "ModelStreamInfer": grpc("triton", "stream")})
-    assert text_of(pieces(server.client(model="tiny", protocol="grpc")))
+    with pytest.raises(StreamInterrupted) as caught:
+        pieces(server.client(model="tiny", protocol="grpc"))
+    assert caught.value.partial_text
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from kserve_core.grpc_messages import GrpcSending
 from kserve_core.retry import Send, is_retryable
 from kserve_core.runtimes.open_inference.dialects import KSERVE, MLSERVER, TRITON
 from kserve_core.runtimes.open_inference.grpc import Grpc, infer_message, read_infer_message
+from kserve_core.runtimes.open_inference.streams import ASK_FINAL
 from kserve_core.runtimes.open_inference.values import InferRequest
 from kserve_core.tensors import Tensor
 
@@ -170,9 +171,9 @@ def test_a_stream_asks_triton_for_its_end_and_reads_the_message_the_server_sends
         Grpc("", KSERVE).stream_infer(request(), decoder=list)
 
 
-@pytest.mark.parametrize("name", ["stream", "stream, final"])
-def test_a_recorded_stream_of_triton_is_read_to_its_end(name):
-    pieces = list(streamed("triton", name))
+@pytest.mark.parametrize(("name", "asked"), [("stream", {ASK_FINAL: False}), ("stream, final", {})])
+def test_a_recorded_stream_of_triton_is_read_to_its_end(name, asked):
+    pieces = list(streamed("triton", name, asked))
     assert len(pieces) == 13
     assert all("text_output" in piece for piece in pieces)
 
@@ -197,10 +198,10 @@ def test_an_unknown_model_inside_a_stream_is_told_apart():
     assert isinstance(caught.value, ModelNotFoundError)
 
 
-def streamed(server, name):
+def streamed(server, name, parameters=None):
     found = messages_of(server, name)
     client = Server().route("ModelStreamInfer", found).client(server, "grpc")
-    sent = client.runtime.request([Tensor.of("text_input", ["hi"])], model="m")
+    sent = client.runtime.request([Tensor.of("text_input", ["hi"])], model="m", parameters=parameters or {})
     return client.stream(client.runtime.stream_results(sent, lambda result: result.outputs))
 
 

@@ -116,6 +116,25 @@ def test_last_message_without_outputs_completes_an_answer_that_has_no_text():
     assert stream.close() == []
 
 
+def test_stream_that_ends_although_the_server_said_there_is_more_is_incomplete():
+    recorded = [M.ModelStreamInferResponse.FromString(each) for each in grpc("triton", "stream, fails midway")][:2]
+    stream = MessageStream(TextPieces(Reading("tensors", "m", "", "text_output")), read_infer_message, fail)
+    pieces = [piece for message in recorded for piece in stream.feed(message)]
+    with pytest.raises(StreamInterrupted, match="more to come") as caught:
+        stream.close()
+    assert caught.value.clean_end
+    assert caught.value.partial_text == text_of(pieces)
+
+
+def test_nothing_is_missed_where_the_mark_was_not_asked_for():
+    recorded = [M.ModelStreamInferResponse.FromString(each) for each in grpc("triton", "stream, fails midway")][:2]
+    reading = Reading("tensors", "m", "", "text_output")
+    stream = MessageStream(TextPieces(reading), read_infer_message, fail, marked=False)
+    for message in recorded:
+        stream.feed(message)
+    stream.close()
+
+
 def test_mlservers_broken_connection_points_to_its_log():
     server = Server({"/v2/models/tiny": http("mlserver", "metadata tiny"), **_streams()})
     client = server.client(MLServer, model="tiny")
