@@ -16,6 +16,7 @@ from kserve_core.runtimes.open_inference.dialects import Dialect
 from kserve_core.runtimes.open_inference.errors import Asked, What, explain_grpc
 from kserve_core.runtimes.open_inference.metadata import shape_of
 from kserve_core.runtimes.open_inference.parameters import check_tensors, fill_grpc_parameters
+from kserve_core.runtimes.open_inference.raw_answers import RawAnswer
 from kserve_core.runtimes.open_inference.values import (
     InferRequest,
     InferResult,
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 SERVICE = "/inference.GRPCInferenceService"
 _WHAT = "an inference answer"
+
 FINAL_RESPONSE = "triton_enable_empty_final_response"
 
 
@@ -60,7 +62,7 @@ class Grpc:
         return GrpcCall(
             method=f"{SERVICE}/ModelInfer",
             request=infer_message(request, self.dialect),
-            response_type=messages.inference.ModelInferResponse,
+            response_type=RawAnswer,
             read=partial(_read_answer, read),
             metadata=_lower(request.headers),
             explain=explain_grpc(asked),

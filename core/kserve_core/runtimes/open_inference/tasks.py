@@ -156,7 +156,7 @@ def check_texts(what: str, texts: Sequence[Any]) -> None:
     if not texts:
         msg = f"At least one {what} is needed."
         raise ConfigurationError(msg)
-    if not all(isinstance(text, str) for text in texts):
+    if not set(map(type, texts)) <= {str} and not all(isinstance(text, str) for text in texts):
         position = next(index for index, text in enumerate(texts) if not isinstance(text, str))
         msg = f"The {what} at position {position} is of type {type(texts[position]).__name__}, not a string."
         raise ConfigurationError(msg)
