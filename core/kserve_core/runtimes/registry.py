@@ -42,10 +42,6 @@ RUNTIMES: dict[str, RuntimeEntry] = {
         RuntimeEntry("mlserver", "MLServer", "kserve_core.runtimes.mlserver:MLServerRuntime"),
         RuntimeEntry("openvino", "OpenVINO Model Server", "kserve_core.runtimes.openvino:OpenVINORuntime"),
         RuntimeEntry("kserve", "KServe", "kserve_core.runtimes.kserve:KServeRuntime"),
-        RuntimeEntry("triton", "Triton", "kserve_core.runtimes.triton:TritonRuntime"),
-        RuntimeEntry("mlserver", "MLServer", "kserve_core.runtimes.mlserver:MLServerRuntime"),
-        RuntimeEntry("openvino", "OpenVINO Model Server", "kserve_core.runtimes.openvino:OpenVINORuntime"),
-        RuntimeEntry("kserve", "KServe", "kserve_core.runtimes.kserve:KServeRuntime"),
     )
 }
 
