@@ -420,7 +420,7 @@ class TestWire:
         call = runtime.embed(EmbeddingRequest(texts=["hi", "wörld"]))
         assert call.request.inputs[0].shape == [2]
         assert list(call.request.raw_input_contents) == [b"\x02\0\0\0hi\x06\0\0\0w\xc3\xb6rld"]
-        answer = call.response_type(
+        answer = messages.get("inference.ModelInferResponse")(
             model_name="embed",
             outputs=[{"name": "embedding", "datatype": "FP32", "shape": [2, 2]}],
             raw_output_contents=[struct.pack("<4f", 0.5, 1, 1.5, 2)],
