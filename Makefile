@@ -13,7 +13,7 @@ MAKE_VENV := $(PYTHON) scripts/venv_tool.py
 PYTEST := -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-runtimes lowest bench lint protos format clean venv
+.PHONY: help quickstart test test-runtimes soak fuzz lowest bench lint protos format clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,11 +24,17 @@ venv: ## Make .venv with everything the other targets use
 quickstart: venv ## Ask questions of this project's documentation, in LangChain and in LlamaIndex
 	@$(VENV)/bin/python examples/quickstart.py $(ARGS)
 
-test: venv ## Unit and conformance tests, offline
-	$(VENV)/bin/python $(PYTEST) -n 2 --dist loadfile tests/unit tests/conformance $(ARGS)
+test: venv ## Unit and conformance tests, faults, security, fuzzing: offline
+	$(VENV)/bin/python $(PYTEST) -n 2 --dist loadfile tests/unit tests/conformance tests/faults tests/security tests/fuzz $(ARGS)
 
 test-runtimes: venv ## The conformance suites and contract tests against real servers on this machine
 	PYTHONPATH=tests:scripts $(VENV)/bin/python -m runtimes -- $(ARGS)
+
+soak: venv ## 200 streams against development servers for ten minutes, 5 % with faults (ARGS="--seconds 60")
+	@PYTHONPATH=tests:scripts $(VENV)/bin/python -m soak $(ARGS)
+
+fuzz: venv ## The property tests with many random examples; with atheris installed, ARGS=--atheris guides them by coverage
+	@PYTHONPATH=tests:scripts $(VENV)/bin/python -m fuzz $(ARGS)
 
 lowest: ## Unit and conformance tests with the oldest versions the package says it works with
 	@$(MAKE_VENV) $(VENV_LOWEST) --extra all --lowest --group lowest

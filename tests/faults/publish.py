@@ -12,7 +12,7 @@ KINDS = ("rest", "sse", "grpc", "grpc-stream")
 HEAD = """# What goes wrong, and what you get
 
 Each row is a fault that the tests play against the classes of both frameworks, blocking and from an event loop
-(`tests/faults/`): 16 runs a row. A cell says how the call ends and how many requests with a prompt in them reached the
+(`tests/faults/`): four runs a cell. A cell says how the call ends and how many requests with a prompt in them reached the
 server. `✓` is the whole answer; `text` means that the pieces handed out before are on the error too, as
 `partial_text`. An empty cell cannot have the fault. In every run nothing hangs and no task and no socket is left.
 
