@@ -45,6 +45,10 @@ CHAT_TEMPLATE = (
 )
 MODEL = "The name to give as model=... is the one the server lists; it may differ from the InferenceService's name."
 HTTPS = "The endpoint only speaks https: start base_url with https://."
+NOT_HTTP = (
+    "The port speaks https (then start base_url with https://) or gRPC (then start it with grpc:// or grpcs://, if the "
+    "runtime is one that speaks gRPC)."
+)
 PERHAPS_HTTPS = "A server that only speaks https also does this: then start base_url with https://."
 REDIRECT = "Redirects are not followed, so that neither token nor prompt goes elsewhere. Check base_url."
 NO_END_MARKER = "If this server never sends one, strict_stream=False takes a clean end for the end of the answer."
@@ -109,9 +113,12 @@ def not_found(path: str) -> str:
     if "/v1/" in path:
         return (
             "Check base_url: the API may be under another path (KServe's own server: /openai/v1), and a server only "
-            "has the operations its model supports."
+            "has the operations its model supports. To see which server answers there: kserve-doctor <base_url>."
         )
-    return "Check base_url: the API may be under another path (did you forget /v1?)."
+    return (
+        "Check base_url: the API may be under another path (did you forget /v1?). To see which server answers "
+        "there: kserve-doctor <base_url>."
+    )
 
 
 def certificate(host: str, reason: str = "") -> str:

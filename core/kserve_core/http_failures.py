@@ -60,7 +60,7 @@ def connection_error(exc: Exception, endpoint: Endpoint) -> KServeError:
         msg = f"The connection to {where} broke before the answer was complete."
         return EndpointConnectionError(msg, hint=hint)
     if isinstance(exc, ProtocolError):
-        hint = hints.HTTPS if endpoint.scheme == "http" else hints.STRANGE
+        hint = hints.NOT_HTTP if endpoint.scheme == "http" else hints.STRANGE
         return BadResponseError(f"{where} does not speak HTTP/1.1: {exc}.", hint=hint, layer="network")
     reason = getattr(exc, "strerror", None) or type(exc).__name__
     return EndpointConnectionError(f"No connection to {where}: {reason}.", hint=hints.REFUSED)

@@ -362,6 +362,15 @@ def test_a_missing_server_is_explained(name: str, chosen: list[str], capsys: pyt
     assert "Hint:" in printed
 
 
+def test_the_wrong_port_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with DevServer(runtime="triton", models=["reranker"], v2_grpc=True) as server:
+        http_to_grpc = server.v2_grpc_url.replace("grpc://", "http://")
+        assert example("inference_client").main(["--base-url", http_to_grpc, "--model", "reranker"]) == 1
+        assert "grpc://" in capsys.readouterr().out
+        assert example("inference_client").main(["--base-url", server.url, "--protocol", "grpc"]) == 1
+        assert "protocol='rest'" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("name", "chosen"), [run for run in RUNS if run.values[0] in MODELS])
 def test_a_wrong_model_name_is_explained(name: str, chosen: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with serve(name) as server:

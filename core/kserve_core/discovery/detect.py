@@ -161,6 +161,6 @@ def _goes_on(error: KServeError) -> bool:
 def _completed(error: KServeError, endpoint: Endpoint) -> KServeError:
     if isinstance(error, (AuthenticationError, PermissionDeniedError)):
         error.hint = f"{error.hint} {_PROTECTED}".strip()
-    elif isinstance(error, BadResponseError) and not endpoint.is_grpc:
+    elif isinstance(error, BadResponseError) and not endpoint.is_grpc and "grpc://" not in error.hint:
         error.hint = f"{error.hint} If it speaks gRPC, start base_url with grpcs:// (or grpc://).".strip()
     return error

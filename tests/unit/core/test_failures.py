@@ -270,6 +270,11 @@ def test_hint_for_a_wrong_path(path: str, words: str) -> None:
     assert words in error_of(reply(404, {"detail": "Not Found"}), path=path).hint
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/models"])
+def test_who_answers_at_a_wrong_path_can_be_found_out(path: str) -> None:
+    assert "kserve-doctor" in error_of(reply(404, {"detail": "Not Found"}), path=path).hint
+
+
 def test_hint_for_a_missing_chat_template() -> None:
     text = "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template"
     assert "chat_template=" in error_of(reply(400, {"error": {"message": text}})).hint
