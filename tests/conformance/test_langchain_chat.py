@@ -178,7 +178,8 @@ def _add_suites() -> None:
             continue
         for suffix, bases in (("Unit", (_Unit, ChatModelUnitTests)), ("Standard", _STANDARD)):
             suite = entry.suite(name) + suffix
-            globals()[suite] = type(suite, bases, {"runtime": entry.key, "__module__": __name__})
+            made = type(suite, bases, {"runtime": entry.key, "__module__": __name__})
+            globals()[suite] = pytest.mark.needs("chat")(made) if bases is _STANDARD else made
 
 
 _add_suites()

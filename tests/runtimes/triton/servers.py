@@ -112,6 +112,8 @@ def serving(work: Path) -> Iterator[dict[str, dict[str, Any]]]:
         yield {
             "triton": _entry("Triton", known["plain"]["rest"], known),
             "triton-grpc": _entry("Triton over gRPC", known["plain"]["grpc"], known, protocol="grpc"),
+            "openvino": _openvino("Triton in OpenVINO's place", known["plain"]["rest"], known, "models", api="v2"),
+            "openvino-grpc": _openvino("Triton in OpenVINO's place, over gRPC", known["plain"]["grpc"], known),
         }
 
 
@@ -125,5 +127,17 @@ def _entry(name: str, base_url: str, servers: dict[str, Any], **more: Any) -> di
         "rerank": {**text, "model": "rerank"},
         "other_model": "tiny-adapter",
         "features": sorted(FEATURES),
+        "servers": servers,
+    }
+
+
+def _openvino(name: str, base_url: str, servers: dict[str, Any], *features: str, **more: Any) -> dict[str, Any]:
+    """OpenVINO Model Server cannot be installed here; of all servers Triton's tensor API is most like its own."""
+    vectors = {"base_url": base_url, **more}
+    return {
+        "name": name,
+        "embedding": {**vectors, "model": "minilm"},
+        "rerank": {**vectors, "model": "rerank"},
+        "features": sorted({"model_names", "truncate", *features}),
         "servers": servers,
     }
