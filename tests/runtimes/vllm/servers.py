@@ -1,7 +1,8 @@
 """vLLM on a CPU: four small servers on loopback.
 
 One generates, one embeds, one reranks. The fourth generates behind TLS with a private certificate authority and
-parts reasoning from the answer; tests may kill it.
+parts reasoning from the answer; tests may kill it. In front of them are two proxies that give them OpenVINO Model
+Server's paths.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import os
 import secrets
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from matrix import entry
 from runtimes.environments import Environment, cache_root, fingerprint, once
+from runtimes.openvino.front import front
 from runtimes.processes import Server, Servers, free_ports
 
 HERE = Path(__file__).parent
@@ -24,7 +26,7 @@ INSTALLED = "KSERVE_TEST_VLLM_PYTHON"  # the interpreter of an environment that 
 MODEL, ADAPTER = "tiny", "tiny-adapter"
 EMBEDDER, RERANKER = "minilm", "overlap"
 CONTEXT = 4096
-LACKING = frozenset({"images"})  # of what the matrix says of vLLM
+LACKING = frozenset({"images"})  # of what the matrix says of vLLM, and of OpenVINO
 
 # The TGIS endpoint runs in this environment as well. It asks for older versions than it needs.
 TGIS = ("vllm-tgis-adapter==0.10.0", "grpcio-health-checking==1.85.1", "grpcio-reflection==1.85.1")
@@ -133,12 +135,17 @@ def serving(work: Path) -> Iterator[dict[str, dict[str, Any]]]:
         "rerank": server("rerank", ports[2], retrieval / "reranker", "--served-model-name", RERANKER, *POOLING),
         "secure": server("secure", ports[3], chat / "model", *GENERATE, *tls, secure=True),
     }
-    with Servers(list(servers.values())):
+    with ExitStack() as stack:
+        stack.enter_context(Servers(list(servers.values())))
         origins = {name: one.ready_url.removesuffix("/health") for name, one in servers.items()}
 
         def params(name: str, model: str) -> dict[str, Any]:
             return {"base_url": f"{origins[name]}/v1", "api_key": key, "model": model}
 
+        whole = stack.enter_context(
+            front(origins["generate"], {"embeddings": origins["embed"], "rerank": origins["rerank"]})
+        )
+        thinking = stack.enter_context(front(origins["secure"], ca_cert=str(ca_cert)))
         yield {
             "vllm": {
                 "name": "vLLM",
@@ -153,5 +160,15 @@ def serving(work: Path) -> Iterator[dict[str, dict[str, Any]]]:
                     name: {"origin": origins[name], "pid": one.process.pid if one.process else None}
                     for name, one in servers.items()
                 },
-            }
+            },
+            "openvino": {
+                "name": "vLLM in OpenVINO's place",
+                "chat": {"base_url": whole, "api_key": key, "model": MODEL},
+                "text": {"base_url": whole, "api_key": key, "model": MODEL},
+                "embedding": {"base_url": whole, "api_key": key, "model": EMBEDDER},
+                "rerank": {"base_url": whole, "api_key": key, "model": RERANKER},
+                "reasoning": {"base_url": thinking, "api_key": key, "model": MODEL},
+                "other_model": ADAPTER,
+                "features": sorted(entry("openvino").features - LACKING),
+            },
         }
