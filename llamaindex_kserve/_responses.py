@@ -5,7 +5,8 @@ changed are used again, and objects are put together without being validated a s
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import (
@@ -20,6 +21,7 @@ from llama_index.core.base.llms.types import (
 )
 from pydantic import BaseModel
 
+from kserve_core.errors import BadResponseError
 from kserve_core.types import (
     ChatChoice,
     ChatDelta,
@@ -319,10 +321,26 @@ def usage_dict(usage: Usage) -> dict[str, Any]:
 
 
 def chat_logprobs(logprobs: Any) -> list[list[LogProb]] | None:
-    """For each token of a chat answer: itself first, then the alternatives the server listed."""
+    """For each token of a chat answer: itself first, then the alternatives the server listed.
+
+    Raises:
+        BadResponseError: If the server's have another shape.
+    """
     if not logprobs or not logprobs.get("content"):
         return None
-    return [_token_logprobs(entry) for entry in logprobs["content"]]
+    with _readable_logprobs():
+        return [_token_logprobs(entry) for entry in logprobs["content"]]
+
+
+@contextmanager
+def _readable_logprobs() -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        msg = "The log-probabilities in the answer have no shape that is known."
+        raise BadResponseError(
+            msg, hint="Leave them out of the request, or find them as they came in `raw`."
+        ) from error
 
 
 def _token_logprobs(entry: Mapping[str, Any]) -> list[LogProb]:
@@ -338,9 +356,18 @@ def _token_logprobs(entry: Mapping[str, Any]) -> list[LogProb]:
 
 
 def text_logprobs(logprobs: Any) -> list[list[LogProb]] | None:
-    """The same for a completion, whose log-probabilities come as parallel lists."""
+    """The same for a completion, whose log-probabilities come as parallel lists.
+
+    Raises:
+        BadResponseError: If the server's have another shape.
+    """
     if not logprobs or not logprobs.get("tokens"):
         return None
+    with _readable_logprobs():
+        return _parallel_logprobs(logprobs)
+
+
+def _parallel_logprobs(logprobs: Mapping[str, Any]) -> list[list[LogProb]]:
     tokens = logprobs["tokens"]
     values = logprobs.get("token_logprobs") or [None] * len(tokens)
     tops = logprobs.get("top_logprobs") or [None] * len(tokens)

@@ -83,6 +83,16 @@ def unreadable(data: bytes | str, what: str, problem: str, *, status: int | None
     )
 
 
+def word(value: Any) -> str | None:
+    """Text, or None for whatever else a server put in its place."""
+    return value if isinstance(value, str) else None
+
+
+def table(value: Any) -> dict[str, Any] | None:
+    """A JSON object, or None for whatever else a server put in its place."""
+    return value if isinstance(value, dict) else None
+
+
 def _raw(data: bytes | str) -> bytes:
     return data.encode() if isinstance(data, str) else data
 

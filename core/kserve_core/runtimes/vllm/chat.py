@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 from uuid import uuid4
 
 import orjson
 
-from kserve_core._json import decode_object, encode, unexpected
+from kserve_core._json import decode_object, encode, table, unexpected, word
 from kserve_core.calls import Response
 from kserve_core.capabilities import ChatRequest
 from kserve_core.error_bodies import read_error_body
@@ -175,13 +175,14 @@ def read_chat(response: Response, *, one_call: bool = False) -> ChatResult:
     read.sort(key=lambda choice: choice.index)
     for choice in read if found else ():
         _refuse(choice, found)
+    created = raw.get("created")
     return ChatResult(
         choices=read,
         usage=read_usage(raw.get("usage")),
-        model=raw.get("model"),
-        id=raw.get("id"),
-        created=raw.get("created"),
-        system_fingerprint=raw.get("system_fingerprint"),
+        model=word(raw.get("model")),
+        id=word(raw.get("id")),
+        created=created if isinstance(created, int) else None,
+        system_fingerprint=word(raw.get("system_fingerprint")),
         raw=raw,
     )
 
@@ -190,18 +191,18 @@ def _choice(choice: Any, position: int, one_call: bool, status: int) -> ChatChoi
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         raise unexpected(_WHAT, "a choice has no message", status=status)
-    finish = choice.get("finish_reason")
+    finish = word(choice.get("finish_reason"))
     index = choice.get("index")
-    calls = read_tool_calls(message.get("tool_calls") or (), cut=finish == "length")
+    calls = read_tool_calls(message.get("tool_calls"), cut=finish == "length")
     return ChatChoice(
         content=text_of(message.get("content")),
         reasoning=reasoning_of(message),
-        refusal=message.get("refusal"),
+        refusal=word(message.get("refusal")),
         tool_calls=calls[:1] if one_call else calls,
         finish_reason=finish,
         stop_reason=choice.get("stop_reason"),
-        logprobs=choice.get("logprobs"),
-        index=position if index is None else index,
+        logprobs=table(choice.get("logprobs")),
+        index=index if type(index) is int else position,
         extra=_rest(choice, _CHOICE_FIELDS) | _rest(message, _MESSAGE_FIELDS),
     )
 
@@ -229,16 +230,16 @@ def text_of(content: Any) -> str:
     return ""
 
 
-def read_tool_calls(calls: Iterable[Any], *, cut: bool) -> list[ToolCall]:
+def read_tool_calls(calls: Any, *, cut: bool) -> list[ToolCall]:
     """The tool calls of a message; of an answer that was cut off, the last one is never complete."""
     read = []
-    for call in calls:
+    for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             read.append(
                 ToolCall(
-                    id=call.get("id") or new_call_id(),
-                    name=function.get("name") or "",
+                    id=word(call.get("id")) or new_call_id(),
+                    name=word(function.get("name")) or "",
                     arguments=arguments_text(function.get("arguments")) or "{}",
                 )
             )

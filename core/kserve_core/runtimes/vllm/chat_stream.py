@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kserve_core._json import table, word
 from kserve_core.runtimes.vllm.chat import reasoning_of, text_of
 from kserve_core.runtimes.vllm.errors import Task
 from kserve_core.runtimes.vllm.guardrails import BLOCKED, blocks, refusal_of
@@ -33,11 +34,11 @@ class ChatDecoder(StreamDecoder[ChatDelta]):
         index = choice.get("index") or 0
         delta = choice.get("delta") or {}
         content = delta.get("content")
-        finish = choice.get("finish_reason")
+        finish = word(choice.get("finish_reason"))
         if finish is None and content and len(delta) == 1 and index in self._began and type(content) is str:
             if index == 0:
                 self._text.append(content)
-            out.append(ChatDelta(content, "", (), None, None, None, index, choice.get("logprobs"), raw=event))
+            out.append(ChatDelta(content, "", (), None, None, None, index, table(choice.get("logprobs")), raw=event))
             return
 
         content = text_of(content)
@@ -47,23 +48,23 @@ class ChatDecoder(StreamDecoder[ChatDelta]):
             content=content,
             reasoning=reasoning_of(delta),
             index=index,
-            logprobs=choice.get("logprobs"),
+            logprobs=table(choice.get("logprobs")),
             stop_reason=choice.get("stop_reason"),
-            refusal=delta.get("refusal"),
+            refusal=word(delta.get("refusal")),
             raw=event,
         )
         if index not in self._began:
             self._began.add(index)
-            piece.role = delta.get("role")
-            piece.model = event.get("model")
-            piece.id = event.get("id")
+            piece.role = word(delta.get("role"))
+            piece.model = word(event.get("model"))
+            piece.id = word(event.get("id"))
         if delta.get("tool_calls"):
             piece.tool_calls = self._assembler(index).feed(delta["tool_calls"])
         if finish is not None and index not in self._ended:
             self._ended.add(index)
             piece.finish_reason = finish
             piece.tool_calls = [*piece.tool_calls, *self._last_calls(index, finish)]
-        if not self._fingerprint and event.get("system_fingerprint"):
+        if not self._fingerprint and word(event.get("system_fingerprint")):
             self._fingerprint = True
             piece.system_fingerprint = event["system_fingerprint"]
         if _says_something(piece) or choice.get("token_ids"):
@@ -75,7 +76,7 @@ class ChatDecoder(StreamDecoder[ChatDelta]):
         if blocked:
             piece.refusal = refusal_of(found)
         if 0 not in self._began:
-            piece.model, piece.id = event.get("model"), event.get("id")
+            piece.model, piece.id = word(event.get("model")), word(event.get("id"))
         out.append(piece)
 
     def _unfinished(self, out: list[ChatDelta]) -> None:
@@ -85,7 +86,7 @@ class ChatDecoder(StreamDecoder[ChatDelta]):
     def _usage_piece(self, usage: Usage, event: dict[str, Any]) -> ChatDelta:
         piece = ChatDelta(usage=usage, raw=event)
         if not self._fingerprint:
-            piece.system_fingerprint = event.get("system_fingerprint")
+            piece.system_fingerprint = word(event.get("system_fingerprint"))
         return piece
 
     def _assembler(self, index: int) -> ToolCallAssembler:

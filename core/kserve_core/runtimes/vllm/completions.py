@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kserve_core._json import decode_object, unexpected
+from kserve_core._json import decode_object, table, unexpected, word
 from kserve_core.calls import Response
 from kserve_core.capabilities import TextRequest
 from kserve_core.error_bodies import read_error_body
@@ -85,9 +85,9 @@ def read_completion(response: Response, *, prompts: int, n: int) -> TextResult:
     return TextResult(
         generations=[whole[start : start + n] for start in range(0, len(whole), n)],
         usage=read_usage(raw.get("usage")),
-        model=raw.get("model"),
-        id=raw.get("id"),
-        system_fingerprint=raw.get("system_fingerprint"),
+        model=word(raw.get("model")),
+        id=word(raw.get("id")),
+        system_fingerprint=word(raw.get("system_fingerprint")),
         raw=raw,
     )
 
@@ -95,9 +95,9 @@ def read_completion(response: Response, *, prompts: int, n: int) -> TextResult:
 def _generation(choice: dict[str, Any], guards: dict[str, Any]) -> Generation:
     generation = Generation(
         text=text_of(choice.get("text")),
-        finish_reason=choice.get("finish_reason"),
+        finish_reason=word(choice.get("finish_reason")),
         stop_reason=choice.get("stop_reason"),
-        logprobs=choice.get("logprobs"),
+        logprobs=table(choice.get("logprobs")),
         reasoning=text_of(choice.get("reasoning") or choice.get("reasoning_content")),
         extra={key: value for key, value in choice.items() if key not in _FIELDS and value is not None},
     )
@@ -119,7 +119,7 @@ class CompletionDecoder(StreamDecoder[GenerationChunk]):
             text_of(choice.get("text")),
             stop_reason=choice.get("stop_reason"),
             index=index,
-            logprobs=choice.get("logprobs"),
+            logprobs=table(choice.get("logprobs")),
             raw=event,
         )
         if piece.text and index == 0:
@@ -127,9 +127,9 @@ class CompletionDecoder(StreamDecoder[GenerationChunk]):
         first = index not in self._began
         if first:
             self._began.add(index)
-            piece.model = event.get("model")
-            piece.id = event.get("id")
-        finish = choice.get("finish_reason")
+            piece.model = word(event.get("model"))
+            piece.id = word(event.get("id"))
+        finish = word(choice.get("finish_reason"))
         if finish is not None and index not in self._ended:
             self._ended.add(index)
             piece.finish_reason = finish
@@ -143,7 +143,7 @@ class CompletionDecoder(StreamDecoder[GenerationChunk]):
             extra["refusal"] = refusal_of(found)
         piece = GenerationChunk(finish_reason=BLOCKED if blocked else None, raw=event, extra=extra)
         if 0 not in self._began:
-            piece.model, piece.id = event.get("model"), event.get("id")
+            piece.model, piece.id = word(event.get("model")), word(event.get("id"))
         out.append(piece)
 
     def _usage_piece(self, usage: Usage, event: dict[str, Any]) -> GenerationChunk:

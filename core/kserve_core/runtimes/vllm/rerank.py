@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from kserve_core._json import decode_object, unexpected
+from kserve_core._json import decode_object, unexpected, word
 from kserve_core.calls import Response
 from kserve_core.capabilities import RerankRequest
 from kserve_core.errors import ConfigurationError
@@ -77,4 +77,4 @@ def read_ranking(response: Response, *, count: int, top_n: int | None) -> Rankin
         problem = f"{len(results)} documents came back where {wanted} were expected"
         raise unexpected(_WHAT, problem, status=response.status)
     results.sort(key=lambda result: (-result.score, result.index))
-    return Ranking(results[:wanted], usage=read_usage(raw.get("usage")), model=raw.get("model"))
+    return Ranking(results[:wanted], usage=read_usage(raw.get("usage")), model=word(raw.get("model")))
