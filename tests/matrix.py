@@ -120,6 +120,7 @@ RUNTIMES: tuple[Entry, ...] = (
                 "tool_choice",  # auto, none, required and a named tool
                 "parallel_tools",  # two calls in one answer
                 "structured_output",  # json_schema, regex, choice, grammar
+                "structured_text",  # completions in a form too, be it that the prompt asks for it
                 "json_mode",
                 "images",
                 "usage",
@@ -170,6 +171,7 @@ RUNTIMES: tuple[Entry, ...] = (
         features=frozenset(
             {
                 "structured_output",
+                "structured_text",
                 "json_mode",
                 "usage",
                 "finish_reason",
@@ -245,6 +247,7 @@ RUNTIMES: tuple[Entry, ...] = (
                 "tool_choice",
                 "parallel_tools",
                 "structured_output",
+                "structured_text",
                 "json_mode",
                 "images",
                 "usage",

@@ -58,7 +58,7 @@ class TestPredict:
             await predict(llm, form)
 
 
-@pytest.mark.needs("text", "structured_output")
+@pytest.mark.needs("text", "structured_text")
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_completion_model(target, form):
     llm = make(target, "text", is_chat_model=False, max_tokens=400)

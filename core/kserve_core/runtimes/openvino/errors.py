@@ -36,7 +36,8 @@ _NO_MODEL = re.compile(
 )
 _OVERFLOW = re.compile(
     r"(length|tokens?)\b.*\b(longer than|exceeds?|greater than|above)\b.*"
-    r"\b(allowed|maximum|max|context|limit|length)|model context|max_position",
+    r"\b(allowed|maximum|max|context|limit|length)|model context|max_position|"
+    r"maximum context length",  # as OpenAI-style servers say it
     re.IGNORECASE,
 )
 _TOO_LARGE = re.compile(

@@ -380,6 +380,7 @@ class TestErrors:
             (404, "Invalid request URL", NotFoundError),
             (503, "Mediapipe graph definition with requested name is not loaded yet", NotReadyError),
             (400, "Input length 600 longer than allowed 512", ContextOverflowError),
+            (400, "This model's maximum context length is 4096 tokens.", ContextOverflowError),
             (400, "Number of documents exceeds the limit of 100", RequestTooLargeError),
             (412, "Cannot parse JSON body", InvalidRequestError),
             (400, "model field is missing in JSON body", InvalidRequestError),
