@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -224,11 +225,11 @@ def _changed(value: Any, rng: random.Random) -> Any:
         elif kind < 0.2 and isinstance(value, list):
             value.insert(key, value[key])
         elif kind < 0.25 and isinstance(value, dict):
-            value[rng.choice(("error", "object", "choices", "data", "usage"))] = rng.choice(JUNK)
+            value[rng.choice(("error", "object", "choices", "data", "usage"))] = deepcopy(rng.choice(JUNK))
         else:
             value[key] = _changed(value[key], rng)
         return value
-    return rng.choice(JUNK)
+    return deepcopy(rng.choice(JUNK))
 
 
 def _dumped(value: Any) -> bytes:
