@@ -18,6 +18,7 @@ from llama_index.core import Document
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.node_parser import TokenTextSplitter
+from targets import real_targets
 
 import llamaindex_kserve
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from targets import Target
 
 pytestmark = pytest.mark.needs("embedding")
+
+ALONE = {"vllm", "caikit-grpc", "triton-grpc", "mlserver", "openvino"}
+"""Runtimes whose classes are sent to worker processes offline; over real servers all are."""
 
 PROGRAM = """
 import json, sys
@@ -86,6 +90,9 @@ def run_with_workers(tmp_path: Path, name: str, kwargs: dict[str, Any], *, split
 
 
 class TestWorkers:
+    @pytest.mark.skipif(
+        real_targets() is None, reason="the next test does the same, and more, over the development server"
+    )
     def test_a_pipeline_without_a_splitter(self, target, tmp_path):
         lengths = run_with_workers(tmp_path, class_name(target), target.embedding, split=False)
         assert len(lengths) == 8
@@ -93,6 +100,8 @@ class TestWorkers:
 
     @pytest.mark.needs("devserver")
     def test_workers_keep_the_ca_the_headers_and_the_token_file(self, target, tmp_path):
+        if target.runtime not in ALONE:
+            pytest.skip("three interpreters each: one class of each runtime is taken apart and put together there")
         token = tmp_path / "token"
         token.write_text("token-from-a-file")
         model = target.embedding["model"]
