@@ -96,8 +96,8 @@ def test_raw_tensors_there_and_back(connect, where):
     client = connect(*where, model="echo_types")
     sent = Tensor.of("in_fp16", [0.5, -2.0], datatype="FP16")
     request = InferRequest(inputs=[sent], outputs=["out_fp16"], model="echo_types")
-    (found,) = client.run(client.runtime.tensors.infer(request)).outputs
-    assert (found.name, found.datatype, found.shape) == ("out_fp16", "FP16", (2,))
+    found = client.run(client.runtime.tensors.infer(request)).outputs["out_fp16"]
+    assert (found.datatype, found.shape) == ("FP16", (2,))
     assert found.raw_bytes() == sent.raw_bytes()
 
 
@@ -105,7 +105,7 @@ def test_raw_tensors_there_and_back(connect, where):
 def test_versions(connect, where):
     client = connect(*where, model="versioned", model_version=2)
     request = InferRequest(inputs=[Tensor.of("text", ["a"])], model="versioned", version="2")
-    (found,) = client.run(client.runtime.tensors.infer(request)).outputs
+    found = client.run(client.runtime.tensors.infer(request)).outputs["text_output"]
     assert found.texts() == ["v2:a"]
     unknown = InferRequest(inputs=[Tensor.of("text", ["a"])], model="versioned", version="9")
     with pytest.raises(ModelNotFoundError):
@@ -115,6 +115,7 @@ def test_versions(connect, where):
 @pytest.mark.parametrize("where", ALL)
 def test_mistakes(connect, where):
     client = connect(*where, model="minilm")
+    client.run(client.runtime.resolve_model())
     strange = InferRequest(inputs=[Tensor.of("txt", ["a"])], model="minilm")
     with pytest.raises(InvalidRequestError) as caught:
         client.run(client.runtime.tensors.infer(strange))
