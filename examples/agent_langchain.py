@@ -41,9 +41,10 @@ def main() -> int:
             from kserve_core.devserver import DevServer
 
             base_url = stack.enter_context(DevServer()).url
-        model = ChatVLLM(base_url=base_url, api_key=args.api_key, ca_cert=args.ca_cert, model=args.model, temperature=0)
-        agent = create_agent(model, tools=[get_weather], system_prompt="You are a helpful assistant.")
+        where = {"base_url": base_url, "api_key": args.api_key, "ca_cert": args.ca_cert, "model": args.model}
         try:
+            model = stack.enter_context(ChatVLLM(**where, temperature=0))
+            agent = create_agent(model, tools=[get_weather], system_prompt="You are a helpful assistant.")
             for step in agent.stream({"messages": [("user", args.question)]}, stream_mode="values"):
                 step["messages"][-1].pretty_print()
         except KServeError as error:

@@ -55,8 +55,9 @@ def main() -> int:
             from kserve_core.devserver import DevServer
 
             base_url = stack.enter_context(DevServer()).url
-        llm = VLLM(base_url=base_url, api_key=args.api_key, ca_cert=args.ca_cert, model=args.model, temperature=0)
+        where = {"base_url": base_url, "api_key": args.api_key, "ca_cert": args.ca_cert, "model": args.model}
         try:
+            llm = VLLM(**where, temperature=0)
             llm.load_metadata()  # the agent's memory is as long as the context window
             asyncio.run(ask(llm, args.question))
         except KServeError as error:

@@ -1,11 +1,11 @@
 """An agent without tool calls: the model writes what it wants done, and a loop does it (ReAct).
 
-    python examples/react_langchain.py [--runtime tgis]
+    python examples/react_langchain.py [--runtime tgis|triton|mlserver]
     python examples/react_langchain.py --runtime caikit --base-url https://granite-demo.apps.example.com \
         --api-key … --chat-template granite
 
-Caikit and TGIS complete text and know no tools, so agents that need `bind_tools` cannot use them; this loop of thirty
-lines can. Without `--base-url` (or `KSERVE_BASE_URL`) an embedded stand-in endpoint answers.
+Caikit, TGIS, Triton and MLServer complete text and know no tools, so agents that need `bind_tools` cannot use them;
+this loop of thirty lines can. Without `--base-url` (or `KSERVE_BASE_URL`) an embedded stand-in endpoint answers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.tools import BaseTool, render_text_description, tool
 
 from kserve_core.errors import KServeError
-from langchain_kserve import ChatCaikit, ChatTGIS
+from langchain_kserve import ChatCaikit, ChatMLServer, ChatTGIS, ChatTriton
+
+CLASSES = {"caikit": ChatCaikit, "tgis": ChatTGIS, "triton": ChatTriton, "mlserver": ChatMLServer}
 
 PROMPT = PromptTemplate.from_template(
     """Answer the question. You have these tools:
@@ -106,7 +108,7 @@ def get_weather(city: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Asks one question and prints every step; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runtime", choices=["caikit", "tgis"], default="caikit")
+    parser.add_argument("--runtime", choices=list(CLASSES), default="caikit")
     parser.add_argument("--base-url", default=os.environ.get("KSERVE_BASE_URL"))
     parser.add_argument("--api-key")
     parser.add_argument("--ca-cert")
@@ -119,12 +121,11 @@ def main(argv: list[str] | None = None) -> int:
         if base_url is None:
             from kserve_core.devserver import DevServer
 
-            server = stack.enter_context(
-                DevServer(runtime="caikit") if args.runtime == "caikit" else DevServer(tgis=True)
-            )
-            base_url = server.url if args.runtime == "caikit" else server.tgis_url
-        model = stack.enter_context(
-            (ChatCaikit if args.runtime == "caikit" else ChatTGIS)(
+            tgis = args.runtime == "tgis"
+            server = stack.enter_context(DevServer(runtime="vllm" if tgis else args.runtime, tgis=tgis))
+            base_url = server.tgis_url if tgis else server.url
+        try:
+            model = CLASSES[args.runtime](
                 base_url=base_url,
                 api_key=args.api_key,
                 ca_cert=args.ca_cert,
@@ -133,9 +134,7 @@ def main(argv: list[str] | None = None) -> int:
                 max_tokens=256,
                 temperature=0,
             )
-        )
-        try:
-            react(model, [get_weather], args.question)
+            react(stack.enter_context(model), [get_weather], args.question)
         except KServeError as error:
             print(f"Failed: {error}")
             return 1

@@ -71,8 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
 
             url = f"{stack.enter_context(DevServer()).url}/v1"
             print("No --base-url: an embedded stand-in endpoint answers.\n")
-        model = ChatVLLM(base_url=url, api_key=args.api_key, max_tokens=64)
         try:
+            model = ChatVLLM(base_url=url, api_key=args.api_key, max_tokens=64)
             with provider.get_tracer("example").start_as_current_span("a user's question"):
                 model.invoke("What is a trace?")
                 for _ in model.stream("And a span?"):

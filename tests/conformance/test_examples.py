@@ -11,12 +11,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kserve_core.devserver import DevServer
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 pytestmark = pytest.mark.needs("devserver")
+NEEDS_LANGCHAIN = pytest.mark.skipif(
+    importlib.util.find_spec("langchain") is None,
+    reason="langchain is not in the oldest-versions run: it asks for newer packages than those",
+)
 
 
 def example(name: str) -> ModuleType:
@@ -129,16 +134,7 @@ def test_quickstart_explains_a_failure(
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            "agent_langchain",
-            marks=pytest.mark.skipif(
-                importlib.util.find_spec("langchain") is None,
-                reason="langchain is not in the oldest-versions run: it asks for newer packages than those",
-            ),
-        ),
-        "agent_llamaindex",
-    ],
+    [pytest.param("agent_langchain", marks=NEEDS_LANGCHAIN), "agent_llamaindex"],
 )
 def test_agents_call_their_tool(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", [name])
@@ -148,7 +144,7 @@ def test_agents_call_their_tool(name: str, monkeypatch: pytest.MonkeyPatch, caps
     assert printed.rstrip().endswith("It is 21 degrees in Paris.") or "21 degrees" in printed.rstrip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("runtime", ["caikit", "tgis"])
+@pytest.mark.parametrize("runtime", ["caikit", "tgis", "triton", "mlserver"])
 def test_an_agent_without_tool_calls_uses_its_tool(runtime: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert example("react_langchain").main(["--runtime", runtime]) == 0
     printed = capsys.readouterr().out
@@ -242,8 +238,7 @@ def test_any_model_by_numpy(protocol: str, capsys: pytest.CaptureFixture[str]) -
 def test_inputs_of_a_model_come_from_the_command_line(
     server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    numpy = pytest.importorskip("numpy")
-    numpy.save(tmp_path / "numbers.npy", numpy.arange(3, dtype="int64"))
+    np.save(tmp_path / "numbers.npy", np.arange(3, dtype="int64"))
     given = ["--input", "in_fp32=[0.5, 2]", "--input", f"in_int64=@{tmp_path / 'numbers.npy'}"]
     with DevServer(runtime=server, models=["echo"]) as served:
         status = example("inference_client").main(["--base-url", served.url, "--model", "echo", *given])
@@ -351,6 +346,26 @@ def test_a_wrong_token_is_explained(name: str, chosen: list[str], capsys: pytest
     assert "Failed: " in printed
     assert "Hint: The token was sent and refused" in printed
     assert "mistaken-token" not in printed
+
+
+@pytest.mark.parametrize("name", ["quickstart", *FAILING])
+def test_what_is_no_url_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert example(name).main(["--base-url", "model.example.com"]) == 1
+    printed = capsys.readouterr().out
+    assert "base_url must start with" in printed
+    assert "Hint:" in printed
+
+
+@pytest.mark.parametrize("name", ["agent_llamaindex", pytest.param("agent_langchain", marks=NEEDS_LANGCHAIN)])
+@pytest.mark.parametrize(("url", "said"), [("model.example.com", "must start with"), ("http://127.0.0.1:9", "refused")])
+def test_agents_explain_a_failure(
+    name: str, url: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--base-url", url])
+    assert example(name).main() == 1
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert "Hint:" in printed
 
 
 @pytest.mark.parametrize(("name", "chosen"), RUNS)
