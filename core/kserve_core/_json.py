@@ -42,7 +42,9 @@ def decode(data: bytes | str, what: str, *, status: int | None = None) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise unreadable(data, what, str(error), status=status) from None
+        problem = str(error)
+    # Not inside the handler: the library's exception holds the whole text, and must not hang on ours.
+    raise unreadable(data, what, problem, status=status)
 
 
 def decode_object(response: Response, what: str) -> dict[str, Any]:

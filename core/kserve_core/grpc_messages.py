@@ -16,6 +16,7 @@ from kserve_core.endpoint import Endpoint
 from kserve_core.errors import BadResponseError, ConfigurationError, EndpointConnectionError, KServeError
 from kserve_core.grpc_failures import STATUS_DETAILS, error_from_failure
 from kserve_core.retry import Send
+from kserve_core.secrecy import secrets_of, without_secrets
 from kserve_core.stream_reader import StreamReader
 
 logger = logging.getLogger("kserve_core.grpc")
@@ -90,7 +91,8 @@ class GrpcSending:
             elif key == STATUS_DETAILS:
                 rich = value
         left = deadline.left()
-        return error_from_failure(
+        secrets = self._secrets()
+        error = error_from_failure(
             GrpcFailure(code, details or "", metadata),
             endpoint=self.endpoint,
             method=self.call.method,
@@ -99,8 +101,9 @@ class GrpcSending:
             # A server that is told the deadline may notice first.
             timed_out=left is not None and left < 0.25,
             token_sent=self.endpoint.sends_credentials,
-            secrets=() if self._token is None else (self._token,),
+            secrets=secrets,
         )
+        return without_secrets(error, secrets)
 
     def parse(self, data: bytes) -> Any:
         """The message that was sent as these bytes.
@@ -127,6 +130,7 @@ class GrpcSending:
         except KServeError as exc:
             exc.attempts = exc.attempts or self.attempt
             exc.request_id = exc.request_id or self._request_id
+            without_secrets(exc, self._secrets())
             raise
         except Exception as exc:
             msg = f"The answer to {call.method} cannot be understood ({len(data)} bytes)."
@@ -143,7 +147,11 @@ class GrpcSending:
             attempt=self.attempt,
             sent_id=self._request_id,
             strict=self.endpoint.strict_stream,
+            secrets=self._secrets(),
         )
+
+    def _secrets(self) -> tuple[str, ...]:
+        return secrets_of(self._token, self._fixed)
 
     def stream_error(self, reader: StreamReader[Any], exc: Exception, *, begun: bool) -> KServeError:
         """The error for what went wrong while a stream was read.

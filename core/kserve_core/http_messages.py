@@ -16,6 +16,7 @@ from kserve_core.errors import BadResponseError, EndpointTimeoutError, KServeErr
 from kserve_core.failures import embedded_error, error_from_response, request_id
 from kserve_core.http_request import Request
 from kserve_core.retry import Send
+from kserve_core.secrecy import secrets_of, without_secrets
 from kserve_core.stream_reader import NoStreamError, StreamReader
 
 logger = logging.getLogger("kserve_core.http")
@@ -93,7 +94,11 @@ class Sending:
             attempt=self.attempt,
             sent_id=self._request_id,
             strict=self.endpoint.strict_stream,
+            secrets=self._secrets(),
         )
+
+    def _secrets(self) -> tuple[str, ...]:
+        return secrets_of(self.token, self._headers.items())
 
     def complete(self, error: KServeError) -> KServeError:
         """Adds the request id that was sent, if the server named none."""
@@ -111,12 +116,13 @@ class Sending:
             and answer.headers.get("content-type") == "application/json"
         ):
             return None
+        secrets = self._secrets()
         facts: dict[str, Any] = {
             "path": self.call.path,
             "origin": self.endpoint.origin,
             "explain": self.call.explain,
             "token_sent": token_sent or self.endpoint.sends_credentials,
-            "secrets": () if self.token is None else (self.token,),
+            "secrets": secrets,
         }
         error = error_from_response(answer, **facts)
         if error is None and self.streamed:
@@ -130,7 +136,7 @@ class Sending:
                     status=answer.status,
                     request_id=request_id(answer.headers),
                 )
-        return error
+        return None if error is None else without_secrets(error, secrets)
 
     def finish(self, call: Call[T], response: Response) -> T:
         """The call's result.
@@ -145,6 +151,7 @@ class Sending:
             exc.status = exc.status or response.status
             exc.request_id = exc.request_id or request_id(response.headers) or self._request_id
             exc.attempts = exc.attempts or self.attempt
+            without_secrets(exc, self._secrets())
             raise
         except Exception as exc:
             kind = response.headers.get("content-type", "no content type")

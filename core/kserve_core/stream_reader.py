@@ -11,6 +11,7 @@ from kserve_core.calls import Decoder, Headers, StreamCall
 from kserve_core.deadline import Deadline
 from kserve_core.errors import BadResponseError, EndpointTimeoutError, KServeError, StreamIdleError, StreamInterrupted
 from kserve_core.failures import request_id
+from kserve_core.secrecy import without_secrets
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class StreamReader(Generic[T]):
         attempt: Which request of the call this is.
         sent_id: The request id that was sent, if one was.
         strict: Whether a clean end without the runtime's end marker is an error.
+        secrets: Texts that must not appear in an error.
 
     Attributes:
         count: How many pieces have come.
@@ -53,6 +55,7 @@ class StreamReader(Generic[T]):
         attempt: int,
         sent_id: str | None = None,
         strict: bool = True,
+        secrets: Sequence[str] = (),
     ) -> None:
         self.decoder: Decoder[T] = call.decoder()
         self.ended = False
@@ -68,6 +71,7 @@ class StreamReader(Generic[T]):
         self._attempt = attempt
         self._sent_id = sent_id
         self._strict = strict
+        self._secrets = secrets
         self._limit = deadline.at if call.together else None
 
     def feed(self, chunk: bytes) -> Sequence[T]:
@@ -136,7 +140,7 @@ class StreamReader(Generic[T]):
         error.status = error.status or self._status
         error.attempts = error.attempts or self._attempt
         error.request_id = error.request_id or request_id(self._headers) or self._sent_id
-        return error
+        return without_secrets(error, self._secrets)
 
     def _unmarked(self, exc: StreamInterrupted) -> Sequence[T]:
         """What a stream that ended without its marker still held back.

@@ -39,6 +39,7 @@ def guided(seconds: int) -> int:
         return 2
     with atheris.instrument_imports(include=["kserve_core"]):
         import fuzz.test_bytes as bytes_
+
         from kserve_core.calls import Response
         from kserve_core.error_bodies import read_error_body
         from kserve_core.errors import KServeError
