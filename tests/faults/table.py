@@ -284,7 +284,7 @@ CODES: tuple[Row, ...] = tuple(
         code.lower(),
         f"status {code}",
         cells(grpc=want, grpc_stream=want),
-        {"code": code, "details": "" if code == "CANCELLED" else "Something the server says.", "times": 3},
+        {"code": code, "details": "Something the server says.", "times": 3},
     )
     for code, want in _CODES.items()
 ) + tuple(
