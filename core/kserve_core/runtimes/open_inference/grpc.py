@@ -17,6 +17,7 @@ from kserve_core.runtimes.open_inference.errors import Asked, What, explain_grpc
 from kserve_core.runtimes.open_inference.metadata import shape_of
 from kserve_core.runtimes.open_inference.parameters import check_tensors, fill_grpc_parameters
 from kserve_core.runtimes.open_inference.raw_answers import RawAnswer
+from kserve_core.runtimes.open_inference.streams import ASK_FINAL
 from kserve_core.runtimes.open_inference.values import (
     InferRequest,
     InferResult,
@@ -31,8 +32,6 @@ T = TypeVar("T")
 
 SERVICE = "/inference.GRPCInferenceService"
 _WHAT = "an inference answer"
-
-FINAL_RESPONSE = "triton_enable_empty_final_response"
 
 
 class Grpc:
@@ -91,8 +90,8 @@ class Grpc:
             raise UnsupportedParameterError(msg, hint="Ask for the whole answer.")
         asked = Asked(self.dialect, "stream", request.model, request.version, known, declared)
         message = infer_message(request, self.dialect)
-        if self.dialect.final_response and FINAL_RESPONSE not in request.parameters:
-            message.parameters[FINAL_RESPONSE].bool_param = True
+        if self.dialect.final_response and ASK_FINAL not in request.parameters:
+            message.parameters[ASK_FINAL].bool_param = True
         wrapped = self.dialect.wrapped_stream
         return GrpcStreamCall(
             method=f"{SERVICE}/ModelStreamInfer",
