@@ -90,9 +90,16 @@ def word(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def table(value: Any) -> dict[str, Any] | None:
-    """A JSON object, or None for whatever else a server put in its place."""
-    return value if isinstance(value, dict) else None
+def columns(value: Any) -> dict[str, Any] | None:
+    """A JSON object of lists, or None for whatever else a server put in its place; members that are none are left out.
+
+    Log-probabilities have this form. The pieces of a stream are put together list by list, which anything else breaks.
+    """
+    if not isinstance(value, dict):
+        return None
+    if all(item is None or isinstance(item, list) for item in value.values()):
+        return value
+    return {key: item for key, item in value.items() if item is None or isinstance(item, list)}
 
 
 def _raw(data: bytes | str) -> bytes:

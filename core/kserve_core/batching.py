@@ -332,7 +332,7 @@ def _placed(error: KServeError, start: int, stop: int, what: str) -> KServeError
 
 
 def _least(size: int, limit: int | None) -> int:
-    return size if limit is None else min(size, limit)
+    return size if limit is None or limit < 1 else min(size, limit)  # no server means that it takes nothing
 
 
 def _cut(start: int, stop: int, size: int) -> list[_Range]:

@@ -172,7 +172,7 @@ def test_langchains_callbacks_and_traces(server: DevServer, name: str, mode: str
         assert fault
     (run,) = tracer.runs
     assert run.extra["metadata"]["mine"] == 1
-    assert not found_in(run.model_dump_json() if hasattr(run, "model_dump_json") else run.json(), run.dict())
+    assert not found_in(run.model_dump_json(), run.model_dump())
 
 
 @pytest.mark.parametrize("fault", [{}, {"status": 401}, {"cut_after": 4}], ids=["fine", "refused", "cut"])

@@ -62,7 +62,7 @@ def text_layout(spec: TensorSpec | None, dialect: Dialect) -> Layout:
         msg = f"The input {described(spec)} does not take single texts."
         raise ConfigurationError(msg, hint="Name another one as input_name.")
     first = spec.shape[0]
-    return Layout(len(spec.shape), None if first < 0 else first)
+    return Layout(len(spec.shape), first if first > 0 else None)  # none takes 0 of them
 
 
 def described(spec: TensorSpec) -> str:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import orjson
 
-from kserve_core._json import decode_object, encode, table, unexpected, word
+from kserve_core._json import columns, decode_object, encode, unexpected, word
 from kserve_core.calls import Response
 from kserve_core.capabilities import ChatRequest
 from kserve_core.error_bodies import read_error_body
@@ -201,7 +201,7 @@ def _choice(choice: Any, position: int, one_call: bool, status: int) -> ChatChoi
         tool_calls=calls[:1] if one_call else calls,
         finish_reason=finish,
         stop_reason=choice.get("stop_reason"),
-        logprobs=table(choice.get("logprobs")),
+        logprobs=columns(choice.get("logprobs")),
         index=index if type(index) is int else position,
         extra=_rest(choice, _CHOICE_FIELDS) | _rest(message, _MESSAGE_FIELDS),
     )

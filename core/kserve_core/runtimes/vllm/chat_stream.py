@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kserve_core._json import table, word
+from kserve_core._json import columns, word
 from kserve_core.runtimes.vllm.chat import reasoning_of, text_of
 from kserve_core.runtimes.vllm.errors import Task
 from kserve_core.runtimes.vllm.guardrails import BLOCKED, blocks, refusal_of
@@ -38,7 +38,7 @@ class ChatDecoder(StreamDecoder[ChatDelta]):
         if finish is None and content and len(delta) == 1 and index in self._began and type(content) is str:
             if index == 0:
                 self._text.append(content)
-            out.append(ChatDelta(content, "", (), None, None, None, index, table(choice.get("logprobs")), raw=event))
+            out.append(ChatDelta(content, "", (), None, None, None, index, columns(choice.get("logprobs")), raw=event))
             return
 
         content = text_of(content)
@@ -48,7 +48,7 @@ class ChatDecoder(StreamDecoder[ChatDelta]):
             content=content,
             reasoning=reasoning_of(delta),
             index=index,
-            logprobs=table(choice.get("logprobs")),
+            logprobs=columns(choice.get("logprobs")),
             stop_reason=choice.get("stop_reason"),
             refusal=word(delta.get("refusal")),
             raw=event,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kserve_core._json import decode_object, table, unexpected, word
+from kserve_core._json import columns, decode_object, unexpected, word
 from kserve_core.calls import Response
 from kserve_core.capabilities import TextRequest
 from kserve_core.error_bodies import read_error_body
@@ -97,7 +97,7 @@ def _generation(choice: dict[str, Any], guards: dict[str, Any]) -> Generation:
         text=text_of(choice.get("text")),
         finish_reason=word(choice.get("finish_reason")),
         stop_reason=choice.get("stop_reason"),
-        logprobs=table(choice.get("logprobs")),
+        logprobs=columns(choice.get("logprobs")),
         reasoning=text_of(choice.get("reasoning") or choice.get("reasoning_content")),
         extra={key: value for key, value in choice.items() if key not in _FIELDS and value is not None},
     )
@@ -119,7 +119,7 @@ class CompletionDecoder(StreamDecoder[GenerationChunk]):
             text_of(choice.get("text")),
             stop_reason=choice.get("stop_reason"),
             index=index,
-            logprobs=table(choice.get("logprobs")),
+            logprobs=columns(choice.get("logprobs")),
             raw=event,
         )
         if piece.text and index == 0:
