@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from kserve_core.deadline import Deadline
 from kserve_core.errors import KServeError
 
 T = TypeVar("T")
@@ -73,6 +74,8 @@ class Call(Generic[T]):
         headers: Sent in addition to the endpoint's own.
         explain: Reads the runtime's error answers; see `ErrorReader`.
         retry: False for a call that must be sent once only.
+        deadline: When to give up, where that is before the endpoint's time budget is over; for one of several calls
+            that have to be done by then. None for the endpoint's budget alone.
         probe: A cheap call that tells whether the model can answer this one, True or False; while a model is being
             started it is sent instead. None leaves that to the runtime (`capabilities.ReadinessRuntime`).
     """
@@ -84,6 +87,7 @@ class Call(Generic[T]):
     headers: Headers = field(default_factory=dict, repr=False)
     explain: ErrorReader | None = None
     retry: bool = True
+    deadline: Deadline | None = None
     probe: Call[bool] | None = None
 
 
@@ -102,6 +106,7 @@ class StreamCall(Generic[T]):
     headers: Headers = field(default_factory=dict, repr=False)
     explain: ErrorReader | None = None
     retry: bool = True
+    deadline: Deadline | None = None
     probe: Call[bool] | None = None
     together: bool = False
 
@@ -155,6 +160,7 @@ class GrpcCall(Generic[T]):
         metadata: Sent in addition to the endpoint's headers; lower-case keys.
         explain: Reads the runtime's error statuses; see `GrpcErrorReader`.
         retry: False for a call that must be sent once only.
+        deadline: As in `Call`.
         probe: As in `Call`.
         token_keys: Metadata keys that carry the token as well, besides `authorization`.
     """
@@ -166,6 +172,7 @@ class GrpcCall(Generic[T]):
     metadata: Headers = field(default_factory=dict, repr=False)
     explain: GrpcErrorReader | None = None
     retry: bool = True
+    deadline: Deadline | None = None
     token_keys: tuple[str, ...] = ()
     probe: GrpcCall[bool] | None = None
 
@@ -184,6 +191,7 @@ class GrpcStreamCall(Generic[T]):
     metadata: Headers = field(default_factory=dict, repr=False)
     explain: GrpcErrorReader | None = None
     retry: bool = True
+    deadline: Deadline | None = None
     token_keys: tuple[str, ...] = ()
     probe: GrpcCall[bool] | None = None
     together: bool = False

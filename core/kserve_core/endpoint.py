@@ -321,7 +321,7 @@ def _parse(url: str) -> tuple[str, str, int, str]:
         raise ConfigurationError(msg, hint="Take it out of the URL and give the token as api_key.")
     scheme = _GRPC_SCHEMES.get(parts.scheme, parts.scheme)
     if scheme not in _DEFAULT_PORTS or not parts.hostname:
-        msg = "base_url must start with https:// or http:// and name a host."
+        msg = "base_url must start with https:// or http:// (for gRPC grpcs:// or grpc://) and name a host."
         raise ConfigurationError(msg, hint="For example base_url='https://model.example.com'.")
     if parts.query or parts.fragment or url.rstrip().endswith(("?", "#")):
         msg = "base_url has a query or a fragment."

@@ -8,6 +8,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from kserve_core.calls import AnyCall
@@ -120,8 +121,11 @@ class BaseTransport(ABC, Generic[P, L]):
 
     def _talk(self, sending: Any, probe: ProbeMaker | None) -> Generator[Action, Any, Any]:
         token = self.endpoint.token
+        policy, left = self._policy, None if sending.call.deadline is None else sending.call.deadline.left()
+        if left is not None and (policy.budget is None or left < policy.budget):
+            policy = replace(policy, budget=left)
         return converse(
-            self._policy,
+            policy,
             judge=sending.judge,
             has_token=token is not None,
             refreshable=token is not None and token.refreshable,

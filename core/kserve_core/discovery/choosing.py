@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from kserve_core.discovery.adoption import ASKING, CONNECTION, check_base_url, endpoint_arguments
-from kserve_core.discovery.families import Family, FrameworkClass, key_of, own_fields, title
-from kserve_core.errors import ConfigurationError
+from kserve_core.discovery.families import Family, FrameworkClass, own_fields, title
+from kserve_core.errors import ConfigurationError, PermissionDeniedError
 from kserve_core.runtimes.registry import get_runtime
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Plan:
             ConfigurationError: If there is no class for it, or the class lacks one of the fields.
         """
         found = endpoint.discovered
-        key = self.runtime or (None if found is None else key_of(found))
+        key = self.runtime or (None if found is None else found.runtime)
         where = "" if found is None else f"{found.kind} {found.namespace}/{found.name}"
         if key is None or key not in self.family.classes:
             what = title(key) if key else (found and found.variant) or "of a runtime that is not known"
@@ -122,7 +122,7 @@ class Plan:
         Raises:
             ConfigurationError: As in `adopted`.
         """
-        key = key_of(found)
+        key = found.runtime
         if key is None or key not in self.family.classes:
             raise self.family.missing(key, title(key) if key else found.variant, where=found.base_url)
         cls, fields = self._class(key, found.base_url)
@@ -160,7 +160,9 @@ def make(plan: Plan) -> Any:
         return plan.adopted(Endpoint.from_inference_service(plan.service, **plan.cluster_arguments()))
     if plan.runtime is not None:
         return plan.told()
-    return plan.detected(detect_runtime(**plan.server_arguments()))
+    with _asking:
+        found = detect_runtime(**plan.server_arguments())
+    return plan.detected(found)
 
 
 async def amake(plan: Plan) -> Any:
@@ -172,7 +174,27 @@ async def amake(plan: Plan) -> Any:
         return plan.adopted(await Endpoint.afrom_inference_service(plan.service, **plan.cluster_arguments()))
     if plan.runtime is not None:
         return plan.told()
-    return plan.detected(await adetect_runtime(**plan.server_arguments()))
+    with _asking:
+        found = await adetect_runtime(**plan.server_arguments())
+    return plan.detected(found)
+
+
+class _Asking:
+    """Says what else can be done where a token may call the model, but not ask which server it is."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
+        if isinstance(exc, PermissionDeniedError):
+            exc.hint = f"{exc.hint} {_MAY_NOT_ASK}".strip()
+
+
+_asking = _Asking()
+_MAY_NOT_ASK = (
+    "If the token may call the model all the same, say which runtime it is, so that nobody is asked: runtime='vllm', "
+    "'caikit', 'triton', ..."
+)
 
 
 def _renamed(fields: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:

@@ -1,18 +1,20 @@
 """Which runtime answers at a URL: asked of the server itself, with the cheapest questions first.
 
 The questions are harmless (`GET`s, gRPC calls that only inform) and go to that origin only. The first answer that
-tells ends it; so do a refused token and a broken connection.
+tells ends it; so do a refused token and a broken connection. A model that is being started is waited for as by any
+other call, and the endpoint's time budget holds for all questions together.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kserve_core import hints
 from kserve_core.calls import Flow
 from kserve_core.client import RuntimeClient
 from kserve_core.credentials import ApiKey
+from kserve_core.deadline import Deadline
 from kserve_core.discovery.probes_grpc import grpc_probes
 from kserve_core.discovery.probes_http import http_probes
 from kserve_core.endpoint import Endpoint
@@ -20,6 +22,7 @@ from kserve_core.errors import (
     AuthenticationError,
     BadResponseError,
     ConfigurationError,
+    EndpointTimeoutError,
     InvalidRequestError,
     KServeError,
     ModelNotFoundError,
@@ -30,10 +33,7 @@ from kserve_core.errors import (
     ServerError,
 )
 
-_PROTECTED = (
-    "What serves here cannot be told without being let in. Give api_key=..., or say which runtime it is "
-    "(runtime='vllm', 'caikit', 'triton', ...)."
-)
+_SLOW = "Give a longer timeout=..., or use the class of the runtime you know is there."
 _UNKNOWN = "Check base_url and its path, or use the class of the runtime you know is there."
 
 
@@ -42,7 +42,8 @@ class Detected:
     """What a server turned out to be.
 
     Attributes:
-        runtime: Its key in `kserve_core.runtimes.registry`; None for a server that is known but has no class here.
+        runtime: Its key in `kserve_core.runtimes.registry`; None for a server that says what it is, but is none of
+            those.
         variant: What exactly it is (`huggingfaceserver`, `openai-compatible`, ...), or `""`.
         base_url: The URL to give the runtime's classes.
         base_path: That URL's path.
@@ -105,14 +106,18 @@ def detection(endpoint: Endpoint) -> Flow[Detected]:
         endpoint: The server.
     """
     asked: list[str] = []
+    deadline = Deadline.after(endpoint.timeout)
     probes = grpc_probes() if endpoint.is_grpc else http_probes(endpoint.base_path)
     answer: Any = None
     try:
         probe = next(probes)
         while True:
+            if deadline.passed():
+                msg = f"What serves at {endpoint.base_url} did not show within the time budget."
+                raise EndpointTimeoutError(msg, hint=f"Asked were {', '.join(asked)}. {_SLOW}", attempts=len(asked))
             asked.append(probe.what)
             try:
-                answer = yield probe.call
+                answer = yield replace(probe.call, deadline=deadline)
             except KServeError as error:
                 answer = probe.on_error(error) if probe.on_error is not None else None
                 if answer is None and not _goes_on(error):
@@ -159,8 +164,6 @@ def _goes_on(error: KServeError) -> bool:
 
 
 def _completed(error: KServeError, endpoint: Endpoint) -> KServeError:
-    if isinstance(error, (AuthenticationError, PermissionDeniedError)):
-        error.hint = f"{error.hint} {_PROTECTED}".strip()
-    elif isinstance(error, BadResponseError) and not endpoint.is_grpc and "grpc://" not in error.hint:
+    if isinstance(error, BadResponseError) and not endpoint.is_grpc and "grpc://" not in error.hint:
         error.hint = f"{error.hint} If it speaks gRPC, start base_url with grpcs:// (or grpc://).".strip()
     return error

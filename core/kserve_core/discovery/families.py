@@ -11,7 +11,6 @@ from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.registry import RUNTIMES
 
 if TYPE_CHECKING:
-    from kserve_core.discovery.detect import Detected
     from kserve_core.discovery.facts import Discovery
     from kserve_core.endpoint import Endpoint
 
@@ -83,11 +82,6 @@ def title(key: str) -> str:
     return RUNTIMES[key].title
 
 
-def key_of(found: Discovery | Detected) -> str | None:
-    """The runtime that was found; None for one that no class is for, or that is not known."""
-    return "kserve" if found.runtime is None and found.variant == "kserve" else found.runtime
-
-
 def own_fields(key: str | None) -> dict[str, Any]:
     """The fields that a class has to be told for this runtime."""
     return dict(_OWN_FIELDS.get(key or "", {}))
@@ -107,7 +101,7 @@ def check_class(families: Sequence[Family], cls: type, found: Discovery) -> dict
     Raises:
         ConfigurationError: If it is for another runtime; it names the right class.
     """
-    key = key_of(found)
+    key = found.runtime
     for base in cls.__mro__:
         for family in families:
             mine = [known for known, name in family.classes.items() if name == base.__name__]

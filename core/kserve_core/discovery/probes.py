@@ -41,10 +41,10 @@ Probes: TypeAlias = Generator[Probe, Any, Found | None]
 """Questions in turn: each is sent the answer to it, None where there was none."""
 
 
-def by_server_name(name: str) -> tuple[str | None, str] | None:
-    """The runtime and variant whose V2 server metadata has a name; None if the name is not known."""
+def by_server_name(name: str) -> tuple[str | None, str]:
+    """The runtime whose V2 server metadata has a name; where none has it, the name itself, cut, as the variant."""
     lowered = name.lower()
-    for word, runtime in (("triton", "triton"), ("mlserver", "mlserver"), ("openvino", "openvino")):
+    for word in ("triton", "mlserver", "openvino", "kserve"):
         if word in lowered:
-            return runtime, ""
-    return (None, "kserve") if "kserve" in lowered else None
+            return word, ""
+    return None, name[:80]

@@ -24,7 +24,7 @@ def grpc_probes() -> Probes:
     call = _call(_V2, "inference.ServerMetadataRequest", "inference.ServerMetadataResponse", _RESTRICTED)
     about = yield Probe(_V2, call)
     if about is not None and about.name:
-        runtime, variant = by_server_name(about.name) or (None, about.name[:80])
+        runtime, variant = by_server_name(about.name)
         evidence = f"gRPC {_V2}: it calls itself {about.name[:80]!r}"
         return Found(runtime=runtime, variant=variant, version=about.version, evidence=evidence)
     call = _call(_CAIKIT, f"{_CAIKIT_PACKAGE}.ModelInfoRequest", f"{_CAIKIT_PACKAGE}.ModelInfoResponse")
@@ -41,7 +41,6 @@ def _call(method: str, request: str, response: str, token_keys: tuple[str, ...] 
         request=messages.get(request)(),
         response_type=messages.get(response),
         read=lambda answer: answer,
-        retry=False,
         token_keys=token_keys,
     )
 

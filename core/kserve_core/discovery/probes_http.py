@@ -81,19 +81,21 @@ def http_probes(base_path: str) -> Probes:
 def _open_inference(server: str, name: str, version: str) -> Probes:
     """A server of the Open Inference Protocol, by the name it gives itself."""
     evidence = f"GET {server}/v2: it calls itself {name[:80]!r}"
-    runtime, variant = by_server_name(name) or (None, name[:80])
-    if runtime is None:
+    runtime, variant = by_server_name(name)
+    if runtime in {None, "kserve"}:  # KServe's own server has this name, whatever else it serves
         listed = yield _get(f"{server}/openai/v1/models", _models)
         if listed is not None:
             return _kserve_openai(server, listed[1])
         names = yield _get(f"{server}/v2/models", _v2_models)
-        return Found(runtime=None, variant=variant, path=server, models=names or (), version=version, evidence=evidence)
+        return Found(
+            runtime=runtime, variant=variant, path=server, models=names or (), version=version, evidence=evidence
+        )
     models: tuple[str, ...] | None
     if runtime == "openvino":
         models = yield _get(f"{server}/v1/config", _ovms_config)
     else:
         index = f"{server}/v2/repository/index"
-        call = Call(method="POST", path=index, body=encode({}), read=_reader(_index), retry=False)
+        call = Call(method="POST", path=index, body=encode({}), read=_reader(_index))
         models = yield Probe(f"POST {index}", call)
     return Found(runtime=runtime, path=server, models=models or (), version=version, evidence=evidence)
 
@@ -104,7 +106,7 @@ def _kserve_openai(server: str, names: tuple[str, ...]) -> Found:
 
 
 def _get(path: str, read: Callable[[Any], Any]) -> Probe:
-    return Probe(f"GET {path}", Call(method="GET", path=path, read=_reader(read), retry=False))
+    return Probe(f"GET {path}", Call(method="GET", path=path, read=_reader(read)))
 
 
 def _reader(read: Callable[[Any], Any]) -> Callable[[Response], Any]:

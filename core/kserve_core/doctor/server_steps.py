@@ -25,7 +25,7 @@ from kserve_core.errors import (
     PermissionDeniedError,
     RedirectError,
 )
-from kserve_core.runtimes.registry import RUNTIMES, get_runtime
+from kserve_core.runtimes.registry import get_runtime
 from kserve_core.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class ServerSteps:
             raise self._token_error
         error: KServeError | None = None
         try:
-            self._detected = _named(detect_runtime(self._timed(self.endpoint)))
+            self._detected = detect_runtime(self._timed(self.endpoint))
         except KServeError as exc:
             error = exc
         without = self._without_token() if error is None and self.endpoint.sends_credentials else "unknown"
@@ -311,13 +311,6 @@ class ServerSteps:
             return client.run(make(self._codec))
         finally:
             client.close()
-
-
-def _named(detected: Detected) -> Detected:
-    """What was detected, with the runtime's key also where only the variant has its name."""
-    if detected.runtime is None and detected.variant in RUNTIMES:
-        return replace(detected, runtime=detected.variant, variant="")
-    return detected
 
 
 def _spoken_to(endpoint: Endpoint, protocol: str | None, runtime: str | None) -> Endpoint:

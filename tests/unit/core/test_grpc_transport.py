@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import aclosing, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 
 from kserve_core.calls import GrpcFailure, Parallel
 from kserve_core.client import RuntimeClient
+from kserve_core.deadline import Deadline
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import (
     AuthenticationError,
@@ -216,6 +218,12 @@ def test_the_time_budget_is_told_to_the_server_and_kept(mode: str) -> None:
     assert isinstance(error, EndpointTimeoutError)
     assert not isinstance(error, EndpointConnectionError)
     assert 0 < server.calls[0].seconds_left <= 0.4
+
+
+def test_a_calls_own_deadline_comes_before_the_budget(mode: str) -> None:
+    with GrpcServer(count) as server:
+        run(mode, transport(server, timeout=1000), replace(count_call(), deadline=Deadline.after(500)))
+    assert 0 < server.calls[0].seconds_left <= 500
 
 
 def test_no_time_budget_means_no_deadline(mode: str) -> None:

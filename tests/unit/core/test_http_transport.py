@@ -20,6 +20,7 @@ import pytest
 
 from kserve_core import http_messages
 from kserve_core.calls import Response
+from kserve_core.deadline import Deadline
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import (
     AuthenticationError,
@@ -604,6 +605,14 @@ def test_dripping_answer_is_bounded_by_the_budget(mode: str) -> None:
     with ServerSide(steps) as server:
         with pytest.raises(EndpointTimeoutError):
             run(mode, transport(server, timeout=0.3), post())
+
+
+def test_a_calls_own_deadline_comes_before_the_budget(mode: str) -> None:
+    with ServerSide([Hold()]) as server:
+        with pytest.raises(EndpointTimeoutError):
+            run(mode, transport(server, timeout=None), post(deadline=Deadline.after(0.2)))
+        with pytest.raises(EndpointTimeoutError):
+            run(mode, transport(server, timeout=0.2), post(deadline=Deadline()))
 
 
 def test_too_large_answer_is_refused(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:

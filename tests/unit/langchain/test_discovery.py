@@ -239,7 +239,7 @@ def test_a_server_without_a_class(tmp_path: Path) -> None:
 def test_kserves_own_server_has_mlservers_class(tmp_path: Path) -> None:
     with served("kserve") as (_, url), cluster(None, url) as kube:
         model = made(lk.MLServerEmbeddings, kube, tmp_path)
-        assert (model.discovered.variant, model.server) == ("kserve", "kserve")
+        assert (model.discovered.runtime, model.server) == ("kserve", "kserve")
         assert model._get_client().runtime.name != "MLServer"
 
 

@@ -110,7 +110,24 @@ def test_the_token_and_the_headers_are_used_for_asking() -> None:
         assert model.invoke("hi").text
         with pytest.raises(lk.AuthenticationError) as caught:
             lk.chat_model(server.origin)
-        assert "runtime=" in caught.value.hint
+        assert "api_key=" in caught.value.hint
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_token_that_may_not_ask_may_call_all_the_same(mode: str) -> None:
+    class Closed(Kube):
+        def answer(self, seen: Any) -> Any:
+            return 403, {"error": "forbidden"}
+
+    def ask(url: str) -> Any:
+        if mode == "sync":
+            return lk.chat_model(url, api_key=SECRET)
+        return asyncio.run(lk.achat_model(url, api_key=SECRET))
+
+    with Closed() as server, pytest.raises(lk.PermissionDeniedError) as caught:
+        ask(server.url)
+    assert caught.value.hint.count("runtime='vllm'") == 1
+    assert SECRET not in str(caught.value)
 
 
 def test_the_url_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
