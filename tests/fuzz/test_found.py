@@ -57,6 +57,19 @@ def test_names_that_are_no_text_are_left_out(odd: Any) -> None:
         assert model.invoke("x").content == "hi"
 
 
+@pytest.mark.parametrize("odd", [5, ["f"], {"a": 1}, True])
+def test_tool_calls_whose_names_are_no_text_are_not_made_into_calls(odd: Any) -> None:
+    from langchain_kserve import ChatVLLM
+
+    call = {"index": 0, "id": odd, "function": {"name": odd, "arguments": "{}"}}
+    choice = {"index": 0, "delta": {"content": "hi", "tool_calls": [call]}, "finish_reason": "stop"}
+    data = chunk(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+    with ServerSide(streamed(data)) as server, ChatVLLM(base_url=f"{server.url}/v1", model="m") as model:
+        pieces = list(model.stream("x"))
+    assert "".join(str(piece.content) for piece in pieces) == "hi"
+    assert {call["name"] for piece in pieces for call in piece.tool_calls} <= {""}
+
+
 def test_a_batch_dimension_of_zero_says_nothing_about_how_many_texts_may_be_sent() -> None:
     from langchain_kserve import MLServerEmbeddings
 
@@ -67,3 +80,16 @@ def test_a_batch_dimension_of_zero_says_nothing_about_how_many_texts_may_be_sent
     with ServerSide(answer(200, metadata), answer(200, {"model_name": "m", "outputs": [given]})) as server:
         with MLServerEmbeddings(base_url=server.url, model="m") as embeddings:
             assert embeddings.embed_documents(["a", "b"]) == [[1.0, 2.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize("rows", [2**20, 2**40, 2**62])
+def test_a_batch_dimension_nobody_can_fill_takes_no_memory(rows: int) -> None:
+    from langchain_kserve import ConfigurationError, MLServerEmbeddings
+
+    inputs = [{"name": "text", "datatype": "BYTES", "shape": [rows]}]
+    outputs = [{"name": "embedding", "datatype": "FP32", "shape": [rows, 2]}]
+    metadata = {"name": "m", "versions": [], "platform": "", "inputs": inputs, "outputs": outputs}
+    with ServerSide(answer(200, metadata)) as server:
+        with MLServerEmbeddings(base_url=server.url, model="m") as embeddings:
+            with pytest.raises(ConfigurationError, match="more than can be filled up"):
+                embeddings.embed_documents(["a", "b"])

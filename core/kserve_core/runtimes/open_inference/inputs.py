@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.open_inference.dialects import MLSERVER, Dialect
-from kserve_core.runtimes.open_inference.layouts import TEXT, Layout, declared, described, text_layout
+from kserve_core.runtimes.open_inference.layouts import TEXT, Layout, check_fixed, declared, described, text_layout
 from kserve_core.runtimes.open_inference.options import TensorOptions
 from kserve_core.runtimes.open_inference.values import ModelMetadata, TensorSpec
 from kserve_core.tensors import Tensor
@@ -90,6 +90,9 @@ class TokenInputs:
     rows: int | None = None
     length: int | None = None
     flat: bool = False
+
+    def __post_init__(self) -> None:
+        check_fixed(self.rows, self.length)
 
     def limit(self, tokenizer: LocalTokenizer) -> int | None:
         """Most texts of one request.
@@ -217,7 +220,7 @@ def pair_inputs(
             single = next((spec for spec in texts if documents in {None, spec.name}), None)
             if single is not None and len(single.shape) == 2 and single.shape[1] == 2 and query is None:
                 first = single.shape[0]
-                return PairColumns(single.name, Layout(2, None if first < 0 else first, 2))
+                return PairColumns(single.name, Layout(2, first if first > 0 else None, 2))
             if len(texts) == 1:
                 msg = f"The model {metadata.name!r} takes single texts, not a query and documents: it is no reranker."
                 hint = "Use it for embeddings. A reranker (cross-encoder) takes both texts of a pair."
@@ -262,8 +265,8 @@ def token_inputs(metadata: ModelMetadata, options: TensorOptions) -> TokenInputs
         _by_name(others, _MASKS),
         _by_name(others, _TYPES),
         _by_name(others, _POSITIONS),
-        rows=None if len(shape) == 1 or shape[0] < 0 else shape[0],
-        length=None if shape[-1] < 0 else shape[-1],
+        rows=None if len(shape) == 1 or shape[0] < 1 else shape[0],
+        length=None if shape[-1] < 1 else shape[-1],
         flat=len(shape) == 1,
     )
 

@@ -13,6 +13,10 @@ from kserve_core.runtimes.open_inference.values import ModelMetadata, TensorSpec
 T = TypeVar("T")
 
 TEXT = "BYTES"
+MAX_ROWS = 65_536
+"""The largest fixed batch that is filled up with copies; what declares a larger one is mistaken, or means harm."""
+MAX_TOKENS = 1 << 26
+"""The same for the numbers of one tensor of token ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,9 @@ class Layout:
     rank: int = 1
     rows: int | None = None
     columns: int | None = 1
+
+    def __post_init__(self) -> None:
+        check_fixed(self.rows, 1)
 
     @property
     def limit(self) -> int | None:
@@ -48,6 +55,17 @@ class Layout:
         """The items, the last one repeated until there are as many as the model takes."""
         missing = self.padded(len(items)) - len(items)
         return [*items, *[items[-1]] * missing] if missing else items
+
+
+def check_fixed(rows: int | None, length: int | None) -> None:
+    """Refuses fixed sizes that nobody could fill up.
+
+    Raises:
+        ConfigurationError: If a model declares such.
+    """
+    if (rows or 1) > MAX_ROWS or (rows or 1) * (length or 1) > MAX_TOKENS:
+        msg = f"The model declares an input of {rows or 1} rows of {length or 1}, which is more than can be filled up."
+        raise ConfigurationError(msg, hint="Declare the dimension as -1 in the model's configuration.")
 
 
 def text_layout(spec: TensorSpec | None, dialect: Dialect) -> Layout:

@@ -7,10 +7,10 @@ object. `ToolCallAssembler` hands on pieces of one form, see `ToolCallDelta`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from kserve_core._json import word
 from kserve_core.runtimes.vllm.chat import arguments_text, is_json, new_call_id
 from kserve_core.types import ToolCallDelta
 
@@ -48,16 +48,17 @@ class ToolCallAssembler:
         self._by_index: dict[int, _Open] = {}
         self._one_call = one_call
 
-    def feed(self, pieces: Iterable[Any]) -> list[ToolCallDelta]:
+    def feed(self, pieces: Any) -> list[ToolCallDelta]:
         """Takes the `tool_calls` list of one event."""
         deltas: list[ToolCallDelta] = []
-        for piece in pieces:
+        for piece in pieces if isinstance(pieces, list) else ():
             if not isinstance(piece, dict):
                 continue
-            function = piece.get("function") or {}
-            name = function.get("name") or ""
+            function = piece.get("function")
+            function = function if isinstance(function, dict) else {}
+            name = word(function.get("name")) or ""
             text = arguments_text(function.get("arguments"))
-            call = self._find(piece.get("index"), piece.get("id") or "", name)
+            call = self._find(piece.get("index"), word(piece.get("id")) or "", name)
             call.name = call.name or name
             if text:
                 call.parts.append(text)
