@@ -23,7 +23,16 @@ from kserve_core.errors import (
     UnsupportedParameterError,
 )
 from kserve_core.stream_reader import NoStreamError
-from kserve_core.types import ChatChoice, ChatDelta, ChatResult, Generation, GenerationChunk, TextResult, Usage
+from kserve_core.types import (
+    ChatChoice,
+    ChatDelta,
+    ChatResult,
+    Generation,
+    GenerationChunk,
+    TextResult,
+    ToolCall,
+    Usage,
+)
 
 _WHOLE_ONLY = frozenset(
     {
@@ -45,10 +54,15 @@ def streamable(request: ChatRequest | TextRequest) -> bool:
         return False
     for values in (request.params, request.extra_body):
         for name in _WHOLE_ONLY.intersection(values):
-            value = values[name]
-            if value and not (name in {"n", "best_of"} and value == 1):
+            if not _is_off(name, values[name]):
                 return False
     return True
+
+
+def _is_off(name: str, value: Any) -> bool:
+    if name == "prompt_logprobs":
+        return value is None or value is False  # 0 asks for those of the prompt's own tokens
+    return not value or (name in {"n", "best_of"} and value == 1)
 
 
 def streamed_exchange(runtime: Any, request: ChatRequest | TextRequest) -> StreamExchange[Any]:
@@ -93,6 +107,7 @@ class ChatCollector:
     def __init__(self) -> None:
         self._pieces = _Pieces()
         self._refusal: list[str] = []
+        self._calls: dict[int, ToolCall] = {}
         self._fingerprint: str | None = None
 
     def take(self, piece: ChatDelta) -> None:
@@ -100,15 +115,22 @@ class ChatCollector:
         self._pieces.take(piece, piece.content)
         if piece.refusal:
             self._refusal.append(piece.refusal)
+        for part in piece.tool_calls:  # a server may have tools of its own
+            call = self._calls.setdefault(part.index, ToolCall(part.id or "", part.name or "", ""))
+            call.arguments += part.arguments
         self._fingerprint = self._fingerprint or piece.system_fingerprint
 
     def result(self) -> ChatResult:
         """The whole answer; its `raw` is put together in the shape of a whole answer too."""
         pieces = self._pieces
+        calls = [self._calls[index] for index in sorted(self._calls)]
+        if calls and pieces.finish_reason == "length":
+            calls[-1].complete = False
         choice = ChatChoice(
             content="".join(pieces.text),
             reasoning="".join(pieces.reasoning),
             refusal="".join(self._refusal) or None,
+            tool_calls=calls,
             finish_reason=pieces.finish_reason,
             stop_reason=pieces.stop_reason,
             logprobs=pieces.logprobs,
@@ -119,6 +141,11 @@ class ChatCollector:
             message["reasoning"] = choice.reasoning
         if choice.refusal:
             message["refusal"] = choice.refusal
+        if calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in calls
+            ]
         raw = pieces.raw("chat.completion", {"message": message})
         return ChatResult(
             [choice],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from kserve_core.capabilities import ChatRequest, OutputConstraint, TextRequest
@@ -130,6 +131,7 @@ def test_tgis_answers_are_the_same(mode: str, server: DevServer, params: dict[st
         replace(CHAT, tools=[{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]),
         replace(CHAT, params={"n": 2}),
         replace(CHAT, params={"prompt_logprobs": 1}),
+        replace(CHAT, params={"prompt_logprobs": 0}),
         replace(CHAT, extra_body={"best_of": 3}),
         replace(TEXT, params={"echo": True}),
         replace(TEXT, prompts=("a", "b")),
@@ -138,6 +140,28 @@ def test_tgis_answers_are_the_same(mode: str, server: DevServer, params: dict[st
 )
 def test_what_travels_whole(server: DevServer, request_: Any) -> None:
     assert not streamable(request_)
+
+
+def test_tools_of_the_servers_own_are_called_in_a_stream_as_well(mode: str) -> None:
+    def event(delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return chunk(b"data: " + orjson.dumps({"id": "1", "model": "m", "choices": [choice]}) + b"\n\n")
+
+    call = {"id": "c1", "type": "function", "function": {"name": "browse", "arguments": '{"page": 1}'}}
+    parts = [
+        {"index": 0, **call, "function": {"name": "browse", "arguments": '{"pa'}},
+        {"index": 0, "function": {"arguments": 'ge": 1}'}},
+    ]
+    streamed = [event({"role": "assistant", "tool_calls": [parts[0]]}), event({"tool_calls": [parts[1]]})]
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    whole = {"id": "1", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    script = [STREAM_HEAD, *streamed, event({}, "tool_calls"), DONE, STREAM_END]
+    with ServerSide(script, reply(body=whole)) as server:
+        used = RuntimeClient(Endpoint.create(server.url), VLLMRuntime(base_path="/v1", model="m"))
+        carried, plain = (ask(mode, used, CHAT, streamed=value) for value in (True, False))
+    assert comparable(carried) == comparable(plain)
+    assert carried.choices[0].tool_calls[0].arguments == '{"page": 1}'
+    assert carried.raw["choices"][0]["message"]["tool_calls"] == [call]
 
 
 def test_what_is_switched_off_does_not_matter() -> None:
