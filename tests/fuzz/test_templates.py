@@ -47,7 +47,7 @@ ATTRIBUTES = (
     *("append", "pop", "update", "clear", "join", "replace", "encode", "environment", "blocks"),
 )
 FILTERS = ("map", "attr", "tojson", "join", "list", "sort", "groupby", "batch", "format", "center", "indent", "xmlattr")
-SECRETS = ("<class", "<module", "<function", "<frame", "<code", "root:")
+SECRETS = ("<class", "<module", "<frame", "<code", "root:")
 
 roles = st.sampled_from(("system", "user", "assistant", "tool", "odd"))
 texts = st.text(max_size=40)
