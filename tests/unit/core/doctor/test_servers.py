@@ -154,7 +154,7 @@ def test_findings_are_told_as_they_come() -> None:
 def test_time_that_is_over_is_a_failure_and_ends_it() -> None:
     with DevServer() as server:
         server.fault(delay=30, times=None)
-        report = examine(server.url, timeout=0.5)
+        report = examine(server.url, timeout=2)
     finding = report.finding("ready")
     assert finding is not None
     assert finding.status == "failed", str(report)

@@ -234,7 +234,7 @@ def test_a_server_that_does_not_answer_the_handshake_costs_no_more_than_the_time
             pass
 
     with listening(silent) as port:
-        report = examine(f"https://127.0.0.1:{port}", timeout=0.5)
+        report = examine(f"https://127.0.0.1:{port}", timeout=2)
     finding = report.finding("tls")
     assert finding is not None
     assert finding.status == "failed"
