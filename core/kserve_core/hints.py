@@ -50,6 +50,7 @@ NOT_HTTP = (
     "runtime is one that speaks gRPC)."
 )
 PERHAPS_HTTPS = "A server that only speaks https also does this: then start base_url with https://."
+DOCTOR = "To see which server answers there: kserve-doctor <base_url>."
 REDIRECT = "Redirects are not followed, so that neither token nor prompt goes elsewhere. Check base_url."
 NO_END_MARKER = "If this server never sends one, strict_stream=False takes a clean end for the end of the answer."
 NOT_STREAMED = "The server may not stream this; ask for the whole answer instead."
@@ -88,7 +89,10 @@ NO_HTTP2 = (
     "gRPC needs HTTP/2 all the way. OpenShift routes speak it only if the router has it turned on and the route has a "
     "certificate of its own. Use REST here (protocol='rest'), or the model's internal URL from inside the cluster."
 )
-GRPC_OR_REST = "Something that does not speak gRPC answers there: check host and port, or use REST (protocol='rest')."
+GRPC_OR_REST = (
+    "Something that does not speak gRPC answers there: check host and port, or use REST (protocol='rest', and a URL "
+    "that starts with https:// or http://)."
+)
 GRPC_PLAINTEXT = "The server may want TLS at this port: start base_url with grpcs:// (or https://)."
 GRPC_METHOD = "The server has no such gRPC method: it is another runtime, or a model without this task."
 GRPC_STRANGE = (
@@ -113,12 +117,9 @@ def not_found(path: str) -> str:
     if "/v1/" in path:
         return (
             "Check base_url: the API may be under another path (KServe's own server: /openai/v1), and a server only "
-            "has the operations its model supports. To see which server answers there: kserve-doctor <base_url>."
+            f"has the operations its model supports. {DOCTOR}"
         )
-    return (
-        "Check base_url: the API may be under another path (did you forget /v1?). To see which server answers "
-        "there: kserve-doctor <base_url>."
-    )
+    return f"Check base_url: the API may be under another path (did you forget /v1?). {DOCTOR}"
 
 
 def certificate(host: str, reason: str = "") -> str:

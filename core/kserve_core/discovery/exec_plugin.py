@@ -26,9 +26,10 @@ _EARLY = 30.0
 
 
 class _State:
-    """The token last given."""
+    """The token last given, and how often one was."""
 
     def __init__(self) -> None:
+        self.runs = 0
         self.lock = threading.Lock()
         self.token = ""
         self.until = 0.0
@@ -81,11 +82,14 @@ class ExecToken(TokenSource):
         Raises:
             ConfigurationError: If the plugin gives none.
         """
+        runs = self._state.runs
         with self._state.lock:
-            if not refresh and self._state.token and time.time() < self._state.until:
+            ran = self._state.runs != runs  # for somebody else, who asked a moment earlier
+            if (ran or not refresh) and self._state.token and time.time() < self._state.until:
                 return self._state.token  # type: ignore[no-any-return]
             token, until = self._run()
             self._state.token, self._state.until = token, until
+            self._state.runs += 1
             return token
 
     async def atoken(self, *, refresh: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kserve_core.discovery.documents import Json, dig, mapping, objects, text, texts
 
@@ -27,8 +27,8 @@ class Launch:
         complete: Whether the ServingRuntime, or a custom predictor's own containers, were there to read.
     """
 
-    words: tuple[str, ...] = ()
-    env: Mapping[str, str] | None = None
+    words: tuple[str, ...] = field(default=(), repr=False)  # where keys are given, now and then
+    env: Mapping[str, str] | None = field(default=None, repr=False)
     images: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
     ports: tuple[tuple[int, str], ...] = ()

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ logger = logging.getLogger("kserve_core.tokens")
 
 RENEW_AT = 0.8
 """The part of a token's life after which it is renewed, as the kubelet does."""
+AGAIN_AFTER = 15.0
+"""Seconds for which the old token is used when the next one could not be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,12 @@ class Issued:
 
 
 class Kept:
-    """The token last issued, and who may ask for the next one."""
+    """The token last issued, how often none could be had, and who may ask for the next one."""
 
     def __init__(self) -> None:
         self.issued: Issued | None = None
+        self.failures = 0
+        self.failure: KServeError | None = None
         self.lock = threading.Lock()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
@@ -81,38 +85,38 @@ class IssuedToken(TokenSource):
         Raises:
             KServeError: If it cannot be had.
         """
-        before = self._kept.issued
+        before, failures = self._kept.issued, self._kept.failures
         ready = self._ready(before, refresh=refresh)
         if ready is not None:
             return ready
         with self._kept.lock:
-            issued = self._kept.issued
-            if issued is not None and issued is not before:
-                return issued.token  # somebody else asked meanwhile
+            meanwhile = self._meanwhile(before, failures, refresh=refresh)
+            if meanwhile is not None:
+                return meanwhile
             client, flow = self._connect()
             try:
                 self._kept.issued = issued = client.run(flow)
             except KServeError as error:
-                return self._fallback(error, refresh=refresh)
+                return self._failed(error, refresh=refresh)
             finally:
                 client.close()
             return issued.token
 
     async def atoken(self, *, refresh: bool = False) -> str:
         """As `token`, from an event loop."""
-        before = self._kept.issued
+        before, failures = self._kept.issued, self._kept.failures
         ready = self._ready(before, refresh=refresh)
         if ready is not None:
             return ready
         async with self._kept.loop_lock():
-            issued = self._kept.issued
-            if issued is not None and issued is not before:
-                return issued.token
+            meanwhile = self._meanwhile(before, failures, refresh=refresh)
+            if meanwhile is not None:
+                return meanwhile
             client, flow = await asyncio.to_thread(self._connect)
             try:
                 self._kept.issued = issued = await client.arun(flow)
             except KServeError as error:
-                return self._fallback(error, refresh=refresh)
+                return self._failed(error, refresh=refresh)
             finally:
                 await client.aclose()
             return issued.token
@@ -122,13 +126,34 @@ class IssuedToken(TokenSource):
             return None
         return issued.token
 
+    def _meanwhile(self, before: Issued | None, failures: int, *, refresh: bool) -> str | None:
+        """What somebody else brought while this one waited: those who wait together ask once, also in vain."""
+        kept = self._kept
+        if kept.issued is not None and kept.issued is not before:
+            return kept.issued.token
+        if kept.failure is None or kept.failures == failures:
+            return None
+        return self._fallback(_again(kept.failure), refresh=refresh)
+
+    def _failed(self, error: KServeError, *, refresh: bool) -> str:
+        self._kept.failures += 1
+        self._kept.failure = _again(error)
+        return self._fallback(error, refresh=refresh)
+
     def _fallback(self, error: KServeError, *, refresh: bool) -> str:
         """The old token, if it is still good though the next one could not be had."""
         issued = self._kept.issued
         if refresh or issued is None or time.time() >= issued.expires:
             raise error
         logger.warning("a token could not be renewed (%s); the old one is good for a while", type(error).__name__)
+        # Calls are not to wait for it each time.
+        self._kept.issued = replace(issued, renew=min(issued.expires, time.time() + AGAIN_AFTER))
         return issued.token
+
+
+def _again(error: KServeError) -> KServeError:
+    """An error to raise for somebody else; what it was raised with stays with the first."""
+    return type(error)(error.message, **error.details())
 
 
 @dataclass(frozen=True)

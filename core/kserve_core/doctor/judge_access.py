@@ -74,7 +74,7 @@ def judge_auth(access: Access) -> Finding:
     if isinstance(error, (AuthenticationError, PermissionDeniedError, RedirectError)):
         return _refused(access, error, facts)
     if error is not None and _unanswered(error):
-        title = "not to be told while nothing serves" if isinstance(error, NotReadyError) else "no answer to tell by"
+        title = f"not to be told{' while nothing serves' if isinstance(error, NotReadyError) else ': see Ready'}"
         return Finding(step="auth", status="skipped", title=title, detail=_about(access), facts=facts)
     if not access.endpoint.sends_credentials:
         return Finding(step="auth", status="ok", title="no token was sent, and none is needed", facts=facts)

@@ -129,7 +129,9 @@ def _tensors(made: Made) -> str:
     tried = Tried(task="generate", outcome="untried", model=made.model)
     if made.model:
         program.arguments.append(f"model={quoted(made.model)},")
-    lines = _call("client", "InferenceClient", [f"server={quoted(made.runtime)},", *program.arguments])
+    if made.runtime != "kserve":  # which every class has to be told
+        program.arguments.insert(0, f"server={quoted(made.runtime)},")
+    lines = _call("client", "InferenceClient", program.arguments)
     lines.append(
         "print(client.model_metadata())  # then client.infer({name: values})"
         if tried.model

@@ -9,6 +9,7 @@ import pickle
 import ssl
 import stat
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kserve_core.credentials import FileToken
 from kserve_core.discovery import cluster, connect
 from kserve_core.discovery.cluster import ClusterAccess
 from kserve_core.discovery.connect import adiscover, discover
+from kserve_core.discovery.exec_plugin import ExecToken
 from kserve_core.errors import AuthenticationError, ConfigurationError, EndpointConnectionError, TLSError
 from tests.unit.core.discovery.kube import INSIDE, ISVC, NS, OUTSIDE, TOKEN, Kube, isvc, kubeconfig
 
@@ -264,6 +266,38 @@ def test_an_expired_or_refused_token_runs_it_again(tmp_path: Path) -> None:
     assert runs(tmp_path) == 4
     assert TOKEN not in repr(token)
     assert TOKEN.encode() not in pickle.dumps(token)
+
+
+def test_exec_runs_once_for_threads_whose_token_was_refused_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ExecToken("plugin")
+    runs: list[int] = []
+    both = threading.Barrier(2)
+
+    def run(_: ExecToken) -> tuple[str, float]:
+        runs.append(1)
+        return f"token-{len(runs)}", float("inf")
+
+    class Lock:
+        """Is taken once both threads are there, by one after the other."""
+
+        def __enter__(self) -> None:
+            both.wait(20)
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    lock = threading.Lock()
+    monkeypatch.setattr(ExecToken, "_run", run)
+    assert source.token() == "token-1"
+    monkeypatch.setattr(source._state, "lock", Lock())
+    got: list[str] = []
+    threads = [threading.Thread(target=lambda: got.append(source.token(refresh=True))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert got == ["token-2", "token-2"]
 
 
 def test_exec_is_told_what_it_wants_to_know(tmp_path: Path) -> None:

@@ -88,6 +88,53 @@ def test_many_threads_ask_once(source: TokenRequestToken, issuer: Issuer) -> Non
     assert len(issuer.bodies) == 1
 
 
+def test_those_who_wait_together_ask_once_also_in_vain(
+    kube: Kube, source: TokenRequestToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = threading.Semaphore(0)
+    ready = TokenRequestToken._ready
+
+    def counted(self: Any, issued: Any, *, refresh: bool) -> Any:
+        waiting.release()
+        return ready(self, issued, refresh=refresh)
+
+    def refuse(_: Any) -> Any:
+        for _ in range(8):
+            assert waiting.acquire(timeout=20)
+        return {"status": {}}
+
+    monkeypatch.setattr(TokenRequestToken, "_ready", counted)
+    kube.documents[REQUEST] = refuse
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            source.token()
+        except BadResponseError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(errors) == len(set(map(id, errors))) == 8
+    assert len({str(error) for error in errors}) == 1
+    assert len(kube.seen) == 1
+    kube.documents[REQUEST] = Issuer()
+    assert source.token() == "issued-1"
+
+
+async def test_tasks_that_wait_together_ask_once_also_in_vain(kube: Kube, source: TokenRequestToken) -> None:
+    kube.documents[REQUEST] = 403
+    errors = await asyncio.gather(*(source.atoken() for _ in range(8)), return_exceptions=True)
+    assert [type(error) for error in errors] == [PermissionDeniedError] * 8
+    assert len(kube.seen) == 1
+    with pytest.raises(PermissionDeniedError):
+        await source.atoken()
+    assert len(kube.seen) == 2
+
+
 def test_it_is_renewed_before_it_expires(
     source: TokenRequestToken, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,8 +153,10 @@ async def test_the_old_one_serves_while_the_next_cannot_be_had(
     kube.documents[REQUEST] = 403
     now = time.time()
     monkeypatch.setattr(tokens.time, "time", lambda: now + 0.85 * 3600)
+    asked = len(kube.seen)
     assert source.token() == "issued-1"
     assert await source.atoken() == "issued-1"
+    assert len(kube.seen) == asked + 1  # and not once per call
     with pytest.raises(PermissionDeniedError):
         source.token(refresh=True)
     monkeypatch.setattr(tokens.time, "time", lambda: now + 3601)

@@ -171,14 +171,15 @@ def test_answers_that_are_each_in_time_but_not_together_end_too() -> None:
     assert asked <= 4
 
 
-def test_models_that_take_tensors_only_are_for_the_inference_client() -> None:
+@pytest.mark.parametrize("runtime", ["triton", "mlserver", "openvino", "kserve"])
+def test_models_that_take_tensors_only_are_for_the_inference_client(runtime: str) -> None:
     endpoint = Endpoint.create("http://127.0.0.1:1")
     refused = tuple(Tried(task=task, outcome="refused") for task in ("generate", "embed", "rerank"))
-    made = Made(endpoint=endpoint, base_url=endpoint.base_url, runtime="triton", tried=refused, model="resnet")
+    made = Made(endpoint=endpoint, base_url=endpoint.base_url, runtime=runtime, tried=refused, model="resnet")
     program = snippets(made)["kserve_core"]
     with pytest.raises(Exception, match=r"127\.0\.0\.1"):
         _run(program)  # it is whole, but nothing listens there
-    assert 'server="triton"' in program
+    assert program.count(f'server="{runtime}"') == 1
 
 
 def test_names_from_a_server_cannot_leave_their_quotes() -> None:
