@@ -11,8 +11,8 @@ CHATML = ChatTemplate.load("chatml")
 HELLO = "Hello! How can I help you today?"
 COUNT = "one two three four five six seven eight nine ten."
 GREEDY = {"temperature": 0, "max_tokens": 64}
-ENDLESS = {"temperature": 0, "min_tokens": 2000, "max_tokens": 2000}
-"""About five seconds of text."""
+ENDLESS = {"temperature": 0, "min_tokens": 3800, "max_tokens": 3800}
+"""Seconds of text on any machine, and just within the context window."""
 
 
 def chatml(says: str) -> str:

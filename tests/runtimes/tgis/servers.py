@@ -16,7 +16,7 @@ from runtimes.processes import Server, Servers, free_ports
 from runtimes.vllm.servers import CONTEXT, MODEL, SERVING, models, python
 
 HERE = Path(__file__).parent
-MAX_NEW_TOKENS = 2048
+MAX_NEW_TOKENS = 3900
 CHAT = {"chat_template": "chatml", "max_tokens": 256}
 OPTIONS = (
     *("--served-model-name", MODEL),

@@ -15,7 +15,7 @@ from kserve_core.templated import TemplatedChat
 def test_the_model(plain):
     info = plain.run(plain.runtime.model_info())
     assert (info.id, info.max_model_len, info.kind) == ("tiny", 4096, "generate")
-    assert info.extra == {"model_kind": "decoder_only", "max_new_tokens": 2048}
+    assert info.extra == {"model_kind": "decoder_only", "max_new_tokens": 3900}
     assert plain.run(plain.runtime.models()) == [info]
 
 
