@@ -147,11 +147,11 @@ def is_retryable(error: KServeError, policy: RetryPolicy = _DEFAULTS) -> bool:
         return error.retry_after is not None and error.retry_after <= policy.short_wait
     if isinstance(error, EndpointTimeoutError) and not isinstance(error, ConnectTimeoutError):
         return False
-    if isinstance(error, EndpointConnectionError):
+    if isinstance(error, (EndpointConnectionError, StreamInterrupted)):
         return error.retryable
     if isinstance(error, ServerError):
         return error.status in {408, 502, 503, 504}
-    return isinstance(error, (RateLimitError, StreamInterrupted)) or error.status == 408
+    return isinstance(error, RateLimitError) or error.status == 408
 
 
 @dataclass(frozen=True, slots=True)

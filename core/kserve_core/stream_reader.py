@@ -134,6 +134,7 @@ class StreamReader(Generic[T]):
         elif broken:
             hint = getattr(self.decoder, "broken_hint", "") or hints.TRUNCATED  # a server may have its own ways
             error = StreamInterrupted("The connection broke in the middle of the stream.", hint=hint)
+            error.retryable = getattr(self.decoder, "resend", True)
         else:
             error = BadResponseError("The server sent a stream that cannot be understood.", hint=hints.STRANGE)
         error.partial_text = error.partial_text or self._text()

@@ -228,6 +228,11 @@ class MappedDecoder(Generic[A, B]):
         """What to say when the connection breaks, where the runtime knows more than a transport."""
         return str(getattr(self._inner, "broken_hint", ""))
 
+    @property
+    def resend(self) -> bool:
+        """Whether the request may be sent again when the connection breaks before the first piece."""
+        return bool(getattr(self._inner, "resend", True))
+
 
 @overload
 def mapped(call: StreamCall[A], turn: Callable[[A], B]) -> StreamCall[B]: ...

@@ -34,7 +34,10 @@ ASK_FINAL = "triton_enable_empty_final_response"
 """The parameter of a request that asks for an empty answer as the last one, so that there always is one."""
 
 _WHAT = "a piece of an answer"
-_SERVER_LOG = "MLServer breaks a stream off when the model fails, or when it cannot stream; the server's log tells why."
+_SERVER_LOG = (
+    "MLServer breaks a stream off when the model fails, or when it cannot stream; the server's log tells why. As the "
+    "model may have run, the request was not sent again."
+)
 
 
 class Pieces(Protocol[R_contra, T_co]):
@@ -64,6 +67,8 @@ class _Stream(Generic[T]):
 
     broken_hint = ""
     """What to say when the connection breaks; asked by the transports."""
+    resend = True
+    """Whether a request whose answer breaks off before its first piece is sent again; asked by the transports."""
 
     def __init__(self, inner: Pieces[Any, T], fail: Fail) -> None:
         self._inner = inner
@@ -88,16 +93,18 @@ class _Stream(Generic[T]):
         """
         if not self._begun:
             msg = "The stream ended before the model answered."
-            raise StreamInterrupted(
-                msg,
-                hint=self.broken_hint
-                or "Something between here and the server ended the call, or the model gave no answer at all.",
-            )
+            hint = "Something between here and the server ended the call, or the model gave no answer at all."
+            raise self._interrupted(msg, self.broken_hint or hint)
         return () if self._inner.finished else self._inner.end()
 
     def _take(self, result: Any) -> Sequence[T]:
         self._begun = True
         return self._inner.take(result)
+
+    def _interrupted(self, msg: str, hint: str) -> StreamInterrupted:
+        error = StreamInterrupted(msg, hint=hint, partial_text=self.partial_text)
+        error.retryable = self.resend
+        return error
 
     def _failed(self, said: str) -> KServeError:
         return self._fail(said, partial_text=self.partial_text)
@@ -110,7 +117,8 @@ class EventStream(_Stream[T]):
         inner: What takes the results.
         read: Turns an event's object into a result; it is MLServer's V2 answer or Triton's flat object.
         fail: Makes the error of an event that reports one.
-        log: Whether the server tells in its log only why a stream broke off (MLServer).
+        log: Whether the server breaks a stream off to say that the model failed, and tells in its log only why
+            (MLServer). Such a request is not sent again: the model has run.
     """
 
     def __init__(
@@ -120,7 +128,7 @@ class EventStream(_Stream[T]):
         self._read = read
         self._sse = SSEDecoder()
         if log:
-            self.broken_hint = _SERVER_LOG
+            self.broken_hint, self.resend = _SERVER_LOG, False
 
     def feed(self, data: bytes) -> Sequence[T]:
         """Takes the next bytes; see `Decoder.feed`."""
@@ -162,7 +170,7 @@ class EventStream(_Stream[T]):
     def _cut(self) -> StreamInterrupted:
         msg = "The stream broke off in the middle of a piece."
         hint = self.broken_hint or "Something between here and the server ended the answer. partial_text has its text."
-        return StreamInterrupted(msg, hint=hint, partial_text=self.partial_text)
+        return self._interrupted(msg, hint)
 
     def _unreadable(self, data: bytes, problem: str) -> KServeError:
         error = unreadable(data, _WHAT, problem, status=200)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from unit.core.runtimes.v2_text_wire import M, MLServer, Server, Triton, events, grpc, http, model, tensor
 
 from kserve_core.capabilities import TextRequest
 from kserve_core.deadline import Deadline
 from kserve_core.errors import BadResponseError, ServerError, StreamInterrupted
+from kserve_core.retry import RetryPolicy, is_retryable
 from kserve_core.runtimes.open_inference.answers import Reading, TextPieces, of_object
 from kserve_core.runtimes.open_inference.bodies import result_of
 from kserve_core.runtimes.open_inference.dialects import TRITON
@@ -16,6 +19,7 @@ from kserve_core.runtimes.open_inference.grpc import read_infer_message
 from kserve_core.runtimes.open_inference.stops import Deltas, EchoStripper, StopCutter
 from kserve_core.runtimes.open_inference.streams import EventStream, MessageStream
 from kserve_core.stream_reader import StreamReader
+from kserve_core.templated import mapped
 
 ASKED = Asked(TRITON, "stream", "m")
 
@@ -214,3 +218,30 @@ def _streams():
 
 def _request(prompt, **params):
     return TextRequest(prompts=(prompt,), params=params)
+
+
+def test_a_stream_that_mlserver_broke_off_is_not_asked_for_again():
+    policy = RetryPolicy()
+    for kind, again in ((MLServer, False), (Triton, True)):
+        client = Server(model([tensor("text_input"), tensor("stream", "BOOL")])).client(kind)
+        call = client._flow(client.runtime.stream_generate(_request("Say.")))
+        for decoder in (call.decoder, mapped(call, lambda piece: piece).decoder):
+            with pytest.raises(StreamInterrupted) as caught:
+                decoder().close()
+            assert is_retryable(caught.value, policy) is again
+            one = replace(call, decoder=decoder)
+            reader = StreamReader(one, idle_timeout=None, deadline=Deadline(None), status=200, headers={}, attempt=1)
+            broken = reader.failed(ConnectionError(), timed_out=False, broken=True)
+            assert is_retryable(broken, policy) is again
+            assert ("not sent again" in broken.hint) is not again
+
+
+def test_no_prompt_is_shown_by_what_is_asked_and_read():
+    for kind, protocol in ((Triton, "rest"), (Triton, "grpc"), (MLServer, "rest")):
+        names = {"ModelMetadata": grpc("triton", "metadata tiny"), "ModelConfig": grpc("triton", "config tiny")}
+        server = Server({**model([tensor("text_input")]), **names})
+        client = server.client(kind, protocol=protocol)
+        plan = client._flow(client.runtime._plan(_request("a secret", stop=["hidden"]), pieces=False))
+        for made in (plan, client.runtime._call(plan, "a secret"), client.runtime._infer_request(plan, "a secret")):
+            assert "secret" not in repr(made)
+            assert "hidden" not in repr(made)
