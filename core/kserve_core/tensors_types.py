@@ -63,6 +63,8 @@ MAX_DIMENSIONS = 32
 
 _MAX_EMPTY_ROWS = 65_536
 _MAX_SIZE = 2**63
+_MAX_ELEMENTS = _MAX_SIZE // 8
+"""Elements of 8 bytes that no memory holds; numpy refuses such a shape even where there are none."""
 _SHOWN = 80
 
 
@@ -117,7 +119,7 @@ def checked_shape(name: Any, shape: Iterable[Any], fail: Fail) -> tuple[int, ...
     for size in dimensions:
         if not _is_size(size) or size < 0:
             fail(name, f"has a dimension of {shown(size)}, which is no size")
-    if prod(size for size in dimensions if size) >= _MAX_SIZE:
+    if prod(size for size in dimensions if size) >= _MAX_ELEMENTS:
         fail(name, f"has the shape {shown_shape(dimensions)}, which no memory holds")
     if 0 in dimensions and prod(dimensions[: dimensions.index(0)]) > _MAX_EMPTY_ROWS:
         fail(name, f"has the shape {shown_shape(dimensions)}: too many rows without elements")

@@ -332,3 +332,9 @@ def test_any_bytes_are_whole_elements_or_a_bad_response(count: int, raw: bytes) 
     except BadResponseError:
         return
     assert tensor.raw_bytes() == raw
+
+
+@pytest.mark.parametrize("shape", [[0, 2**61], [1, 0, 2**40, 2**20], [2**62, 0]])
+def test_an_empty_tensor_of_a_shape_no_memory_holds_is_refused(shape: list[int]) -> None:
+    with pytest.raises(BadResponseError):
+        tensor_from_json({"name": "x", "datatype": "FP64", "shape": shape, "data": []}, None)

@@ -13,6 +13,9 @@ from kserve_core.protos import messages
 SMALL = 32 * 1024
 """Answers below this many bytes are parsed as they are; cutting them up would cost more."""
 
+_MOST = 1024
+"""More raw contents than any model has outputs: views of very many tiny ones would take many times their bytes."""
+
 _RAW = 6 << 3 | 2  # the key of `raw_output_contents`: its number, and that it has a length
 
 
@@ -52,7 +55,7 @@ def cut_raw(data: bytes) -> tuple[bytes, list[memoryview]] | None:
     end = len(data)
     kept: list[memoryview] = []
     raw: list[memoryview] = []
-    at = 0
+    at = since = 0
     try:
         while at < end:
             start = at
@@ -64,17 +67,20 @@ def cut_raw(data: bytes) -> tuple[bytes, list[memoryview]] | None:
                 if at > end:
                     return None
                 if key == _RAW:
+                    kept.append(view[since:start])
                     raw.append(view[body:at])
-                    continue
+                    if len(raw) > _MOST:
+                        return None
+                    since = at
             elif kind == 0:
                 _, at = _varint(data, at)
             elif kind in {1, 5}:
                 at += 8 if kind == 1 else 4
             else:
                 return None
-            kept.append(view[start:at])
     except (IndexError, OverflowError):
         return None
+    kept.append(view[since:])
     return (b"".join(kept), raw) if at == end else None
 
 

@@ -80,3 +80,10 @@ def test_nonsense_is_never_more_than_refused(data: bytes):
     cut = cut_raw(data)
     if cut is not None:
         assert sum(map(len, cut[1])) + len(cut[0]) <= len(data)
+
+
+def test_very_many_tiny_contents_are_left_to_protobuf():
+    assert cut_raw(b"\x32\x00" * 100_000) is None
+    data = b"\x08\x01" * 100_000 + b"\x32\x01x" + b"\x08\x01" * 3
+    rest, raw = cut_raw(data)
+    assert (rest, [bytes(part) for part in raw]) == (b"\x08\x01" * 100_003, [b"x"])
