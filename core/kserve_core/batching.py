@@ -87,7 +87,7 @@ def embed_all(
     if isinstance(runtime, LimitedEmbeddings):
         batch_size = _least(batch_size, runtime.embedding_limit(name))
 
-    def request(start: int, stop: int) -> AnyCall[EmbeddingResult]:
+    def request(start: int, stop: int) -> Exchange[EmbeddingResult]:
         return runtime.embed(
             EmbeddingRequest(
                 texts=texts[start:stop],

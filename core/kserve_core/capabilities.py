@@ -186,8 +186,8 @@ class TextRuntime(Protocol):
 class EmbeddingRuntime(Protocol):
     """Turns texts into vectors; `kserve_core.batching.embed_all` cuts a long list into such requests."""
 
-    def embed(self, request: EmbeddingRequest) -> AnyCall[EmbeddingResult]:
-        """One batch. The model must be known; see `resolve_model`."""
+    def embed(self, request: EmbeddingRequest) -> Exchange[EmbeddingResult]:
+        """One batch; plain calls can be sent side by side. The model must be known; see `resolve_model`."""
 
     def resolve_model(self, model: str | None = None) -> Flow[str | None]:
         """Finds the name to send as `model`, asking the endpoint at most once."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from kserve_core.calls import AnyCall, Flow
 from kserve_core.errors import ModelNotFoundError, NotFoundError, ResponseError, ServerError
-from kserve_core.runtimes.open_inference.foundation import Foundation
+from kserve_core.runtimes.open_inference.inference import Inference
 from kserve_core.runtimes.open_inference.metadata import model_infos
 from kserve_core.runtimes.open_inference.naming import checked_version
 from kserve_core.runtimes.open_inference.values import ServerMetadata
@@ -16,7 +16,7 @@ from kserve_core.types import ModelInfo
 __all__ = ["OpenInferenceRuntime", "Wire"]
 
 
-class OpenInferenceRuntime(Foundation):
+class OpenInferenceRuntime(Inference):
     """Speaks the Open Inference Protocol (V2) to a server, over REST or gRPC with equal answers.
 
     It holds no connection. What it learns about the server (its models, what they take and give, whether raw tensors

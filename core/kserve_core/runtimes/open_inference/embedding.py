@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kserve_core.calls import AnyCall
+from kserve_core.calls import Exchange
 from kserve_core.capabilities import EmbeddingRequest
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
 from kserve_core.runtimes.open_inference.extras import is_hugging_face, truncation
@@ -30,8 +30,10 @@ _DIMENSIONS = "dimensions"
 class TensorEmbeddings(TensorTasks):
     """Turns texts into vectors by any model whose metadata tells how, or whose user does."""
 
-    def embed(self, request: EmbeddingRequest) -> AnyCall[EmbeddingResult]:
+    def embed(self, request: EmbeddingRequest) -> Exchange[EmbeddingResult]:
         """One batch of vectors, by one request. The model must be known; see `resolve_model`.
+
+        A plain call, but over REST a flow until a first answer has shown how the model takes raw tensors.
 
         `extra_body` goes into the request's parameters.
 
@@ -86,7 +88,7 @@ class TensorEmbeddings(TensorTasks):
             parameters=parameters,
             headers=request.headers,
         )
-        return self.infer_call(infer, partial(read_embeddings, reading=reading))
+        return self.infer_exchange(infer, partial(read_embeddings, reading=reading))
 
     def embedding_limit(self, model: str | None = None) -> int | None:
         """Most texts of one request to a model that was resolved; None if there is no limit or it is not known.

@@ -233,7 +233,7 @@ def _read_grpc(asked: Asked, failure: GrpcFailure) -> KServeError | None:
     said = _clean(tidy(failure.details))
     status = CODES.get(failure.code, (2, 500))[1]
     if failure.code == "UNIMPLEMENTED" and not (_DECOUPLED.search(said) or _NO_VERSIONS.search(said)):
-        if asked.what == "infer" and asked.dialect is TRITON:  # which has the method: it is what the model said
+        if asked.what == "infer" and asked.dialect == TRITON:  # which has the method: it is what the model said
             return InvalidRequestError(f"{failure.code}: {said}", hint=_MODEL_SAID, layer="model", server_message=said)
         return NotFoundError(
             f"{failure.code}: {said or 'the server has no such method'}", hint=_route_hint(asked), server_message=said
@@ -385,6 +385,5 @@ def _route_hint(asked: Asked) -> str:
         "infer": "answer such requests",
     }
     what = words[asked.what]
-    return (
-        f"What serves this may not {what} (ModelMesh, for one, only infers), or base_url is of another path or server."
-    )
+    only = "" if asked.what == "infer" else " (ModelMesh, for one, only infers)"
+    return f"What serves this may not {what}{only}, or base_url is of another path or server. {hints.DOCTOR}"

@@ -1,38 +1,32 @@
-"""What is known about a server's models, and how requests to them are sent."""
+"""What is known about a server's models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
-from kserve_core.calls import AnyCall, AnyStreamCall, Flow
+from kserve_core import hints
+from kserve_core.calls import AnyCall, Flow
 from kserve_core.errors import (
     ConfigurationError,
     KServeError,
     ModelNotFoundError,
     NotFoundError,
     PermissionDeniedError,
-    ResponseError,
     UnsupportedParameterError,
 )
-from kserve_core.runtimes.open_inference.bodies import Binary
 from kserve_core.runtimes.open_inference.dialects import OPENVINO, PLAIN, Dialect
 from kserve_core.runtimes.open_inference.errors import (
     is_missing_route,
     known_models_hint,
-    needs_raw,
-    refuses_raw,
 )
 from kserve_core.runtimes.open_inference.metadata import is_ready, with_config
 from kserve_core.runtimes.open_inference.naming import checked_model, checked_version, listed
 from kserve_core.runtimes.open_inference.options import TensorOptions
 from kserve_core.runtimes.open_inference.rest import Rest
-from kserve_core.runtimes.open_inference.results import results_decoder
 from kserve_core.runtimes.open_inference.values import (
-    InferRequest,
-    InferResult,
     ModelMetadata,
     RepositoryModel,
 )
@@ -40,19 +34,12 @@ from kserve_core.runtimes.open_inference.wire import Wire
 
 T = TypeVar("T")
 
+_NAME_IT = "Give the model's name as model=...."
 _OPTIONS = frozenset(option.name for option in fields(TensorOptions))
 
 
-@dataclass(frozen=True, slots=True)
-class _Learnt:
-    """What a model's answers have shown; None where nothing has."""
-
-    send: bool | None = None
-    ask: bool | None = None
-
-
 class Foundation:
-    """A server's models as far as they are known, and requests to them; see `base.OpenInferenceRuntime`."""
+    """A server's models as far as they are known; see `base.OpenInferenceRuntime`."""
 
     name: str = "Open Inference Protocol"
     dialect: ClassVar[Dialect] = PLAIN
@@ -83,7 +70,8 @@ class Foundation:
         self._known: tuple[RepositoryModel, ...] = ()
         self._described: Mapping[tuple[str, str | None], ModelMetadata] = {}
         self._denied: Mapping[str, tuple[str, dict[str, Any]]] = {}  # why a model's description is empty
-        self._learnt: Mapping[str, _Learnt] = {}
+        self._untold: frozenset[str] = frozenset()  # models of which the server told nothing
+        self._unheard: frozenset[str] = frozenset()  # the same, where it told nothing of itself either
         self._found = False  # whether `model` is what the server said and not what the user gave
 
     def __repr__(self) -> str:
@@ -100,108 +88,6 @@ class Foundation:
         from kserve_core.runtimes.open_inference.grpc import Grpc
 
         return Grpc(self._base_path, self.dialect)
-
-    # --- inference ----------------------------------------------------------------------------------------------
-
-    def request(
-        self,
-        inputs: Sequence[Any],
-        *,
-        model: str,
-        outputs: Sequence[str] = (),
-        version: str | int | None = None,
-        id: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> InferRequest:
-        """A request to a model, with the runtime's own version and parameters where none are given.
-
-        Raises:
-            ConfigurationError: If the server can have no such version.
-        """
-        chosen = self.model_version if version is None else checked_version(version, self.dialect)
-        return InferRequest(
-            inputs=inputs,
-            outputs=outputs,
-            model=model,
-            version=chosen,
-            id=id,
-            parameters={**self.options.parameters, **(parameters or {})},
-            headers=headers or {},
-        )
-
-    def infer(self, request: InferRequest) -> Flow[InferResult]:
-        """Tensors for one answer. How the model takes raw tensors over REST is learnt where the server refuses it.
-
-        Raises:
-            KServeError: What went wrong.
-        """
-        call = self.infer_call(request, _same)
-        try:
-            return (yield from self.send(call, request.model))
-        except ResponseError as error:
-            if not self._learn(request.model, error, call):
-                raise
-        return (yield from self.send(self.infer_call(request, _same), request.model))
-
-    def infer_call(self, request: InferRequest, read: Callable[[InferResult], T]) -> AnyCall[T]:
-        """The call for tensors with one answer, as far as it is known how to send it.
-
-        Args:
-            request: The tensors.
-            read: Turns the answer into the result.
-
-        Raises:
-            ConfigurationError: If a tensor or a parameter has no form that the server takes.
-        """
-        learnt = self._learnt.get(request.model, _Learnt())
-        ways = Binary(
-            self.dialect.binary_input if learnt.send is None else learnt.send,
-            self.dialect.binary_output if learnt.ask is None else learnt.ask,
-        )
-        return self.wire.infer(
-            request,
-            read=read,
-            known=self.known_names(),
-            declared=self.known_model(request.model, request.version),
-            binary=ways,
-        )
-
-    def stream_infer_call(self, request: InferRequest, decoder: Callable[[], Any]) -> AnyStreamCall[Any]:
-        """The call for tensors with an answer in pieces; `decoder` is called once for every run of it.
-
-        Raises:
-            UnsupportedParameterError: If the server does not stream tensors over this protocol.
-        """
-        declared = self.known_model(request.model, request.version)
-        return self.wire.stream_infer(request, decoder=decoder, known=self.known_names(), declared=declared)
-
-    def stream_results(self, request: InferRequest, make: Callable[[InferResult], T]) -> AnyStreamCall[T]:
-        """The call for tensors with any number of answers, each given out as it comes.
-
-        Args:
-            request: The tensors.
-            make: Turns an answer into what is given out.
-
-        Raises:
-            UnsupportedParameterError: If the server does not stream tensors over this protocol.
-        """
-        return self.stream_infer_call(request, results_decoder(request, make, self.dialect, self.protocol))
-
-    def _learn(self, model: str, error: ResponseError, call: AnyCall[Any]) -> bool:
-        """Whether the error says how to send the request instead."""
-        if self.protocol != "rest":
-            return False
-        learnt = self._learnt.get(model, _Learnt())
-        headers = getattr(call, "headers", {})
-        if "inference-header-content-length" in headers and learnt.send is None and refuses_raw(error):
-            learnt = replace(learnt, send=False)
-        elif needs_raw(error) and learnt.ask is None and not self.dialect.binary_output:
-            learnt = replace(learnt, ask=True)
-        else:
-            return False
-        self._learnt = {**self._learnt, model: learnt}
-        return True
 
     # --- models -------------------------------------------------------------------------------------------------
 
@@ -224,8 +110,10 @@ class Foundation:
         except ModelNotFoundError:
             raise
         except (NotFoundError, PermissionDeniedError, UnsupportedParameterError) as error:
+            if is_missing_route(error) and not (yield from self.is_there()):
+                raise self._not_there(_NAME_IT) from error
             msg = f"{self.dialect.title} does not list its models here, so `model` has to be given."
-            raise ConfigurationError(msg, hint="Give the model's name as model=....") from error
+            raise ConfigurationError(msg, hint=_NAME_IT) from error
         self.model, self._found = _pick(models), True
         return self.model
 
@@ -257,12 +145,42 @@ class Foundation:
                 raise
             if denied:
                 self._denied = {**self._denied, name: (error.message, error.details())}
+            else:
+                self._untold |= {name}
             described = ModelMetadata(name)
         if self.dialect.model_config:
             with suppress(NotFoundError, PermissionDeniedError):  # an older server, or one that guards this
                 described = with_config(described, (yield wire.model_config(name, chosen)))
         self._described = {**self._described, (name, chosen): described}
         return described
+
+    def heard_of(self, name: str) -> Flow[None]:
+        """Asks, once, whether a server of the protocol is there at all, where nothing was told of a model.
+
+        It makes a difference where the model's inputs have to be chosen (`choosing`), and the user chose none.
+        """
+        if name in self._untold and self.options.input_name is None:
+            self._untold -= {name}
+            if not (yield from self.is_there()):
+                self._unheard |= {name}
+
+    def is_there(self) -> Flow[bool]:
+        """Whether something tells about itself, as every server of the protocol does.
+
+        False only if there plainly is no such thing: behind a proxy that routes inference only, or where another kind
+        of server answers.
+        """
+        try:
+            yield self.wire.server_metadata()
+        except KServeError as error:
+            return not is_missing_route(error)
+        return True
+
+    def _not_there(self, otherwise: str) -> ConfigurationError:
+        where = "/v2" if self.protocol == "rest" else "ServerMetadata"
+        msg = f"No server of the Open Inference Protocol seems to answer at this URL: it has no {where}."
+        hint = f"{hints.DOCTOR} If something in front of {self.dialect.title} lets only inference through: {otherwise}"
+        return ConfigurationError(msg, hint=hint)
 
     def known_model(self, model: str | None = None, version: str | None = None) -> ModelMetadata | None:
         """A model's description if it has been asked for before, else None."""
@@ -271,21 +189,27 @@ class Foundation:
 
     @contextmanager
     def choosing(self, metadata: ModelMetadata) -> Iterator[None]:
-        """Around a choice of inputs: one that fails because the server keeps them to itself says so.
+        """Around a choice of inputs: one that fails because the server does not tell them says why it does not.
+
+        The server is asked again next time.
 
         Raises:
             PermissionDeniedError: In place of an error about unknown inputs, where the server did not let this client
-                read them. It is asked again next time.
+                read them.
+            ConfigurationError: The same where no server of the protocol seems to be there.
         """
         try:
             yield
         except ConfigurationError as error:
-            denied = None if metadata.inputs else self._denied.get(metadata.name)
-            if denied is None:
-                raise
             name = metadata.name
+            denied, unheard = self._denied.get(name), name in self._unheard
+            if metadata.inputs or not (denied or unheard):
+                raise
             self._denied = {key: value for key, value in self._denied.items() if key != name}
+            self._unheard -= {name}
             self._described = {key: value for key, value in self._described.items() if key[0] != name}
+            if denied is None:
+                raise self._not_there(error.hint) from None
             message, details = denied
             hint = f"{details['hint']} Or do without: {error.hint}".strip()
             msg = f"{error.message} {message}"
@@ -318,8 +242,8 @@ class Foundation:
         if not self._known:
             try:
                 yield from self.repository_index()
-            except (ResponseError, UnsupportedParameterError):
-                return
+            except KServeError:
+                return  # the error at hand is the one to be told
         names = self.known_names()
         if model not in names or "version" not in error.message:
             error.hint = known_models_hint(model, names)
@@ -335,9 +259,9 @@ class Foundation:
         """
         wire, dialect = self.wire, self.dialect
         models: list[RepositoryModel]
-        if dialect.model_list or (dialect is OPENVINO and self.protocol == "grpc"):
+        if dialect.model_list or (dialect == OPENVINO and self.protocol == "grpc"):
             models = yield wire.model_list()
-        elif dialect.repository_index or dialect is OPENVINO or self.protocol == "grpc":
+        elif dialect.repository_index or dialect == OPENVINO or self.protocol == "grpc":
             models = yield wire.repository_index()
         else:
             models = yield from self._any_list(wire)
@@ -355,10 +279,6 @@ class Foundation:
             except NotFoundError:
                 raise error from None
         return models
-
-
-def _same(result: InferResult) -> InferResult:
-    return result
 
 
 def _options(options: TensorOptions | None, choices: Mapping[str, Any], owner: str) -> TensorOptions:

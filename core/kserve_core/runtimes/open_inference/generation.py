@@ -14,8 +14,8 @@ cannot stream: it is asked for the whole answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -54,7 +54,7 @@ class _Plan:
     model: TextModel
     asked: Asked
     sent: Beside
-    request: TextRequest
+    request: TextRequest = field(repr=False)
     streamed: bool
 
 
@@ -76,7 +76,7 @@ class TensorGeneration(OpenInferenceRuntime):
     def __init__(self, *, default_max_tokens: int | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.default_max_tokens = default_max_tokens
-        self._decoupled: set[str] = set()  # models that turned out to answer in pieces
+        self._decoupled: frozenset[str] = frozenset()  # models that turned out to answer in pieces
 
     def generate(self, request: TextRequest) -> Flow[TextResult]:
         """All prompts of the request, each sent by itself and side by side; Triton batches them as configured.
@@ -104,7 +104,7 @@ class TensorGeneration(OpenInferenceRuntime):
         except KServeError as error:
             if plan.streamed or not is_decoupled(error) or not self._can_stream(plan.model):
                 raise
-            self._decoupled.add(plan.name)
+            self._decoupled |= {plan.name}
             plan = yield from self._plan(request, pieces=False)
             answers = yield from self._answers(plan, prompts)
         if len(answers) == 1:
@@ -134,15 +134,19 @@ class TensorGeneration(OpenInferenceRuntime):
         """A call whose result is the pieces of the answer."""
         reading = self._reading(plan, prompt)
         if self.protocol == "rest" and self.dialect.rest_generation == "generate":
-            return generate_call(
-                self._rest.paths,
-                plan.asked,
-                inputs=_inputs(plan, prompt),
-                parameters=plan.sent.parameters,
-                reading=reading,
-                headers=plan.request.headers,
-            )
+            return self._flat(generate_call, plan, prompt, reading)
         return self.infer_call(self._infer_request(plan, prompt), partial(whole, reading))
+
+    def _flat(self, make: Callable[..., Any], plan: _Plan, prompt: str, reading: Reading) -> Any:
+        call = make(
+            self._rest.paths,
+            plan.asked,
+            inputs=_inputs(plan, prompt),
+            parameters=plan.sent.parameters,
+            reading=reading,
+            headers=plan.request.headers,
+        )
+        return replace(call, probe=self._rest.model_ready(plan.name, self.model_version))
 
     # --- streams ------------------------------------------------------------------------------------------------
 
@@ -157,14 +161,7 @@ class TensorGeneration(OpenInferenceRuntime):
         reading = self._reading(plan, prompt, streamed=True)
         fail = partial(stream_failure, plan.asked)
         if self.protocol == "rest" and self.dialect.rest_generation == "generate":
-            return generate_stream_call(
-                self._rest.paths,
-                plan.asked,
-                inputs=_inputs(plan, prompt),
-                parameters=plan.sent.parameters,
-                reading=reading,
-                headers=plan.request.headers,
-            )
+            return self._flat(generate_stream_call, plan, prompt, reading)
         decoder: Any
         if self.protocol == "rest":
 
@@ -193,6 +190,7 @@ class TensorGeneration(OpenInferenceRuntime):
         """
         name = yield from self._name_of(request.model)
         metadata = yield from self.describe_model(name)
+        yield from self.heard_of(name)
         with self.choosing(metadata):
             model = text_model(metadata, self.options, self.dialect)
         if request.constraint is not None:

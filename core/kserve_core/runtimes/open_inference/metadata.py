@@ -60,7 +60,7 @@ def with_config(metadata: ModelMetadata, config: Any) -> ModelMetadata:
     policy = _mapping(config.get("model_transaction_policy"))
     optional = {
         entry["name"]
-        for entry in config.get("input") or ()
+        for entry in _entries(config.get("input"))
         if isinstance(entry, dict) and entry.get("optional") is True and isinstance(entry.get("name"), str)
     }
     inputs = tuple(replace(spec, optional=True) if spec.name in optional else spec for spec in metadata.inputs)
@@ -194,6 +194,10 @@ def _text(raw: Any) -> str:
 
 def _texts(raw: Any) -> tuple[str, ...]:
     return tuple(_text(item) for item in raw if _text(item)) if isinstance(raw, list) else ()
+
+
+def _entries(raw: Any) -> list[Any]:
+    return raw if isinstance(raw, list) else []
 
 
 def _mapping(raw: Any) -> Mapping[str, Any]:

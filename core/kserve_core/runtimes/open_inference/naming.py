@@ -43,7 +43,7 @@ class Paths:
             msg = f"The base URL ends in /v2/{match['rest'].rstrip('/')}, which is one operation, not the root of all."
             raise ConfigurationError(msg, hint=f"Give the URL up to {match['root'] or 'the host name'}.")
         if match := _OTHER_API.search(root):
-            if dialect is not OPENVINO:  # its servers have both APIs, and people give either's URL
+            if dialect != OPENVINO:  # its servers have both APIs, and people give either's URL
                 msg = f"The base URL ends in {match[0]}, which is another API than the Open Inference Protocol's."
                 hint = f"Give the URL up to {root[: match.start()] or 'the host name'}; /v2 is added."
                 raise ConfigurationError(msg, hint=hint)

@@ -10,7 +10,7 @@ from typing import Any
 
 from kserve_core._json import unexpected
 from kserve_core.batching import rerank_all
-from kserve_core.calls import AnyCall, Call, Exchange, Flow, GrpcCall
+from kserve_core.calls import Call, Exchange, Flow, GrpcCall
 from kserve_core.capabilities import RerankRequest
 from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.open_inference.extras import truncation
@@ -29,7 +29,7 @@ class TensorReranking(TensorTasks):
     """Orders documents by any cross-encoder whose metadata tells what it takes, or whose user does."""
 
     def rerank(self, request: RerankRequest) -> Exchange[Ranking]:
-        """One batch of documents; a plain call once the model is known.
+        """One batch of documents; a plain call once the model is known, and how it takes raw tensors.
 
         More documents than `rerank_limit` are sent by several requests. `extra_body` goes into the request's
         parameters.
@@ -94,7 +94,7 @@ class TensorReranking(TensorTasks):
         documents: Sequence[str],
         metadata: ModelMetadata,
         inputs: PairInputs | PairColumns | TokenInputs,
-    ) -> AnyCall[Ranking]:
+    ) -> Exchange[Ranking]:
         output = scores_output(metadata, self.options.output_name)
         count = len(documents)
         extra_inputs: dict[str, Any] = {}
@@ -130,7 +130,7 @@ class TensorReranking(TensorTasks):
             parameters=parameters,
             headers=request.headers,
         )
-        return self.infer_call(infer, partial(read_ranking, reading=reading))
+        return self.infer_exchange(infer, partial(read_ranking, reading=reading))
 
     def _rerank_limit(self, metadata: ModelMetadata, inputs: PairInputs | PairColumns | TokenInputs) -> int | None:
         if isinstance(inputs, TokenInputs):

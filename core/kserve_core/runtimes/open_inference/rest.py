@@ -135,7 +135,7 @@ class Rest:
 
     def repository_index(self) -> Call[list[RepositoryModel]]:
         """Asks for the models there are and their states; of OpenVINO's server by the older API beside this one."""
-        if self.dialect is OPENVINO:
+        if self.dialect == OPENVINO:
             return self._get(f"{self.paths.root}/v1/config", "repository", metadata.read_version_states)
         return self._post(f"{self.paths.api}/repository/index", Asked(self.dialect, "repository"), metadata.read_index)
 

@@ -28,6 +28,7 @@ class TensorTasks(OpenInferenceRuntime):
         """The model to ask, its metadata read as well (once), since that decides what is sent."""
         name = yield from super().resolve_model(model)
         yield from self.describe_model(name)
+        yield from self.heard_of(name)
         return name
 
     # --- tokens -------------------------------------------------------------------------------------------------

@@ -103,7 +103,8 @@ def _explain(status: int, body: ErrorBody, task: Task, model: str | None, known:
     if status in {404, 405, 406}:
         what = _TASKS.get(task)
         lead = f"Either the model is not one for {what}, or the" if what else "Perhaps the"
-        return NotFoundError(message, hint=f"{lead} path of the base URL is wrong (it usually ends in /v3).")
+        wrong = "path of the base URL is wrong (it usually ends in /v3), or another kind of server answers."
+        return NotFoundError(message, hint=f"{lead} {wrong} {hints.DOCTOR}")
     if status in {400, 413, 422} and _TOO_LARGE.search(said):
         return RequestTooLargeError(message, hint=hints.TOO_LARGE)
     if status in {400, 422, 500} and _OVERFLOW.search(said):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
+from kserve_core import hints
 from kserve_core._json import decode_object, encode, unexpected
 from kserve_core.batching import add_usage, rerank_all
 from kserve_core.calls import AnyCall, Call, ErrorReader, Exchange, Flow, Parallel, Response, StreamCall
@@ -278,6 +279,9 @@ class OpenVINOGenerative(VLLMRuntime):
         """
         name = yield from super().resolve_model(model)
         if name is None:
+            if not (yield from self._about.is_there()):
+                msg = f"No {self.name} seems to answer at this URL: it has neither a list of models nor /v2."
+                raise ConfigurationError(msg, hint=f"{hints.DOCTOR} If it is one, give the model's name as model=....")
             msg = f"{self.name} does not list its models here, so `model` has to be given."
             raise ConfigurationError(msg, hint="Give the model's name as model=....")
         return name

@@ -141,8 +141,8 @@ class OpenVINORuntime:
 
     # --- vectors and rankings -----------------------------------------------------------------------------------
 
-    def embed(self, request: EmbeddingRequest) -> AnyCall[EmbeddingResult]:
-        """One batch of vectors. The model must be known; see `resolve_model`."""
+    def embed(self, request: EmbeddingRequest) -> Exchange[EmbeddingResult]:
+        """One batch of vectors, by one request. The model must be known; see `resolve_model`."""
         return self._known(request.model).embed(request)
 
     def embedding_limit(self, model: str | None = None) -> int | None:

@@ -417,3 +417,19 @@ def test_it_pickles_and_shows_no_secret(server):
     assert isinstance(again, OpenVINORuntime)
     assert again.model == "qwen"
     assert "qwen" in repr(again)
+
+
+def test_another_kind_of_server_is_told_from_one_that_lists_nothing():
+    server = OpenVINO()
+    server.routes = {}
+    client = server.at()
+    with pytest.raises(ConfigurationError, match="No OpenVINO Model Server seems to answer") as caught:
+        client.run(client.runtime.chat(ChatRequest(messages=HELLO)))
+    assert "kserve-doctor" in caught.value.hint
+    server.routes["/v2"] = (200, orjson.dumps({"name": "OpenVINO Model Server"}))
+    with pytest.raises(ConfigurationError, match="`model` has to be given"):
+        client.run(client.runtime.chat(ChatRequest(messages=HELLO)))
+    client = server.at(model="m")
+    with pytest.raises(NotFoundError) as missing:
+        client.run(client.runtime.chat(ChatRequest(messages=HELLO)))
+    assert "kserve-doctor" in missing.value.hint

@@ -18,6 +18,7 @@ from kserve_core.errors import (
 )
 from kserve_core.runtimes.open_inference.base import OpenInferenceRuntime
 from kserve_core.runtimes.open_inference.dialects import OPENVINO, PLAIN, TRITON
+from kserve_core.runtimes.open_inference.metadata import with_config
 from kserve_core.runtimes.open_inference.options import TensorOptions
 from kserve_core.runtimes.open_inference.values import ModelMetadata, RepositoryModel
 from kserve_core.runtimes.registry import RUNTIMES
@@ -62,8 +63,38 @@ def test_several_models_have_to_be_told_apart():
 
 @pytest.mark.parametrize(("server", "protocol"), [("kserve", "grpc"), ("openvino", "grpc"), ("triton", "rest")])
 def test_a_server_that_lists_nothing_wants_the_name(server, protocol):
+    about = json_answer({"name": server})
     with pytest.raises(ConfigurationError, match="`model` has to be given"):
-        run(Server().client(server, protocol), lambda runtime: runtime.resolve_model())
+        run(Server().route("GET /v2", about).client(server, protocol), lambda runtime: runtime.resolve_model())
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_where_no_server_of_the_protocol_answers_that_is_said(protocol):
+    server = Server()
+    with pytest.raises(ConfigurationError, match="No server of the Open Inference Protocol") as caught:
+        run(server.client("triton", protocol), lambda runtime: runtime.resolve_model())
+    assert "kserve-doctor" in caught.value.hint
+    assert "model=" in caught.value.hint
+    assert len(server.calls) == 2
+
+
+def test_a_runtime_that_was_pickled_knows_its_servers_ways():
+    status = json_answer({"m": {"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}})
+    client = Server().route("GET /v1/config", status).client("openvino")
+    client.runtime = pickle.loads(pickle.dumps(client.runtime))
+    assert run(client, lambda runtime: runtime.resolve_model()) == "m"
+
+
+def test_a_question_for_help_that_fails_hides_no_error():
+    class Lost(Server):
+        def run(self, call):
+            if call.path.endswith("/index"):
+                raise EndpointConnectionError("gone")
+            return super().run(call)
+
+    client = Lost().route("POST /v2/models/m/infer", answer("triton", "unknown model")).client()
+    with pytest.raises(ModelNotFoundError):
+        client.run(client.runtime.infer(client.runtime.request([], model="m")))
 
 
 def test_every_servers_list_is_read():
@@ -335,3 +366,9 @@ def test_no_tensor_is_shown():
     grpc = OpenInferenceRuntime(protocol="grpc").infer_call(request, lambda result: result)
     assert "what the user wrote" not in f"{request!r}{call!r}{grpc!r}{secret!r}"
     assert types.ModelInferRequest.FromString(grpc.request.SerializeToString()) == grpc.request
+
+
+@pytest.mark.parametrize("strange", [{"input": 5}, {"input": {"a": 1}}, {"input": [3, {"name": [], "optional": True}]}])
+def test_a_strange_configuration_is_read_as_far_as_it_goes(strange):
+    described = ModelMetadata("m")
+    assert with_config(described, {**strange, "max_batch_size": 4}).max_batch_size == 4

@@ -220,7 +220,8 @@ def test_what_is_not_routed_is_not_a_missing_model():
     ):
         error = over_rest(server, name, what=what)
         assert type(error) is NotFoundError, (server, name)
-        assert "ModelMesh" in error.hint
+        assert ("ModelMesh" in error.hint) is (what != "infer")
+        assert "kserve-doctor" in error.hint
     for server, name in (("kserve", "repository index"), ("mlserver", "config")):
         assert type(over_grpc(server, name, what="config")) is NotFoundError
 
