@@ -45,9 +45,9 @@ class Reading:
 
     kind: Kind
     model: str
-    prompt: str
+    prompt: str = field(repr=False)
     output: str | None = None
-    stops: tuple[str, ...] = ()
+    stops: tuple[str, ...] = field(default=(), repr=False)
     keep_stop: bool = False
     echo: bool = False
     cumulative: bool = False
@@ -59,7 +59,7 @@ class Reading:
 class Answer:
     """One answer of the model, as far as text generation looks at it: flat lists of values by the outputs' names."""
 
-    values: Mapping[str, Sequence[Any]]
+    values: Mapping[str, Sequence[Any]] = field(repr=False)
     model: str | None = None
     id: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)

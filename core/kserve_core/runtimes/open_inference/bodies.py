@@ -13,6 +13,7 @@ from kserve_core._json import encode, unexpected, unreadable
 from kserve_core.calls import Response
 from kserve_core.errors import ConfigurationError, KServeError
 from kserve_core.failures import embedded_error
+from kserve_core.runtimes.open_inference.dialects import Dialect
 from kserve_core.runtimes.open_inference.errors import Asked, explain
 from kserve_core.runtimes.open_inference.parameters import check_tensors
 from kserve_core.runtimes.open_inference.values import InferRequest, InferResult
@@ -170,7 +171,7 @@ def _input(tensor: Tensor, parts: list[bytes], asked: Asked, *, send: bool) -> d
     parameters = {name: value for name, value in tensor.parameters.items() if name != "binary_data_size"}
     if not (send and tensor.raw is not None and tensor.size >= LARGE):
         try:
-            entry["data"] = tensor.json_data(fp16=asked.dialect.json_halves)
+            entry["data"] = _json_data(tensor, asked.dialect)
         except ConfigurationError as error:
             if not send:
                 raise _needs_grpc(error, asked) from None
@@ -181,6 +182,15 @@ def _input(tensor: Tensor, parts: list[bytes], asked: Asked, *, send: bool) -> d
     if parameters:
         entry["parameters"] = parameters
     return entry
+
+
+def _json_data(tensor: Tensor, dialect: Dialect) -> list[Any]:
+    data = tensor.json_data(fp16=dialect.json_halves)
+    wide = dialect.narrow_json and tensor.datatype in {"INT64", "UINT64"}
+    if wide and data and (min(data) < -(2**31) or max(data) >= 2**31):
+        msg = f"The tensor {tensor.name!r} has numbers of more than 32 bits, which {dialect.title} takes raw only."
+        raise ConfigurationError(msg)
+    return data
 
 
 def _needs_grpc(error: ConfigurationError, asked: Asked) -> KServeError:

@@ -41,6 +41,8 @@ class Dialect:
         scalar_parameters: Whether request parameters over REST are text, numbers and booleans only.
         json_halves: Whether FP16 may travel as JSON numbers.
         bfloat: Whether there may be BF16.
+        narrow_json: Whether INT64 and UINT64 in JSON are whole numbers of 32 bits only (OpenVINO).
+        c_strings: Whether a text ends at its first NUL character (OpenVINO).
         strict_inputs: Whether the server itself refuses inputs that a model does not declare, and lacking ones; with
             the others that is up to the model, whose declaration may be incomplete.
         kserve_repository: Whether the gRPC repository calls take KServe's messages, whose fields have other numbers.
@@ -66,6 +68,8 @@ class Dialect:
     scalar_parameters: bool = False
     json_halves: bool = False
     bfloat: bool = True
+    narrow_json: bool = False
+    c_strings: bool = False
     strict_inputs: bool = False
     kserve_repository: bool = False
 
@@ -115,6 +119,8 @@ OPENVINO = Dialect(
     grpc_stream=True,
     numeric_versions=True,
     bfloat=False,
+    narrow_json=True,
+    c_strings=True,
     strict_inputs=True,
 )
 PLAIN = Dialect(title="The server", restricted_header=TRITON.restricted_header)

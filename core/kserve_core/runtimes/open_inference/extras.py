@@ -96,7 +96,11 @@ def _tensor(name: str, value: Any, spec: TensorSpec | None, rows: int) -> Tensor
         return Tensor.of(name, value if _is_listed(value) else [value], datatype=spec.datatype)
     import numpy as np
 
-    array = np.asarray(value, dtype=object) if spec.datatype == "BYTES" else np.asarray(value)
+    try:
+        array = np.asarray(value, dtype=object) if spec.datatype == "BYTES" else np.asarray(value)
+    except ValueError:
+        msg = f"A list whose parts differ in length does not fit into the input {described(spec)}."
+        raise ConfigurationError(msg) from None
     if array.ndim == 0:
         shape = _filled(spec.shape, rows)
         array = np.full(shape, array[()], dtype=array.dtype)

@@ -18,10 +18,13 @@ from kserve_core._json import decode_object, encode
 from kserve_core.calls import Call, Response, StreamCall
 from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.open_inference.answers import Reading, TextPieces, of_object, whole
+from kserve_core.runtimes.open_inference.dialects import TRITON
 from kserve_core.runtimes.open_inference.errors import Asked, explain, stream_failure
 from kserve_core.runtimes.open_inference.given import Value
 from kserve_core.runtimes.open_inference.naming import Paths
+from kserve_core.runtimes.open_inference.parameters import json_value
 from kserve_core.runtimes.open_inference.streams import EventStream
+from kserve_core.tensors import Tensor
 from kserve_core.types import GenerationChunk
 
 _WHAT = "an answer of the generate extension"
@@ -84,26 +87,22 @@ def flat_body(inputs: Mapping[str, Value], parameters: Mapping[str, Any]) -> byt
     """The request's JSON object.
 
     Raises:
-        ConfigurationError: If a parameter is no single value, or named like something else in the object.
+        ConfigurationError: If a parameter is no single value, an input is named like something else in the object, or
+            JSON cannot hold it.
     """
     body: dict[str, Any] = {}
     for name, given in inputs.items():
         if name in _TAKEN:
             msg = f"An input named {name!r} cannot be sent to Triton's generate extension."
             raise ConfigurationError(msg, hint="Use protocol='grpc'.")
-        if given.spec.datatype in {"FP16", "BF16"}:
-            msg = f"The input {name!r} is {given.spec.datatype}, which cannot be sent as JSON."
-            raise ConfigurationError(msg, hint="Use protocol='grpc'.")
-        values = [each.decode("utf-8", "strict") if isinstance(each, bytes) else each for each in given.values]
+        tensor = Tensor.of(name, list(given.values), datatype=given.spec.datatype)
+        try:
+            values = tensor.json_data()
+        except ConfigurationError as error:  # FP16, NaN, bytes that are no text
+            raise ConfigurationError(error.message, hint="Use protocol='grpc'.") from None
         body[name] = values[0] if len(values) == 1 else values
-    wished: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if not isinstance(value, (str, bool, int, float)):
-            msg = f"The request parameter {name!r} must be a text, a number, True or False."
-            raise ConfigurationError(msg, hint="Triton takes no lists and no dicts as parameters.")
-        wished[name] = value
-    if wished:
-        body["parameters"] = wished
+    if parameters:
+        body["parameters"] = {name: json_value(name, value, TRITON) for name, value in parameters.items()}
     return encode(body)
 
 

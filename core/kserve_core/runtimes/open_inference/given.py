@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
-
+from kserve_core._json import encode
 from kserve_core.errors import ConfigurationError
 from kserve_core.runtimes.checks import boolean, refuse
 from kserve_core.runtimes.open_inference.presets import TextModel
 from kserve_core.runtimes.open_inference.values import TensorSpec
 from kserve_core.tensors import Tensor
+from kserve_core.tensors_types import RANGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Value:
     """
 
     spec: TensorSpec
-    values: Sequence[Any]
+    values: Sequence[Any] = field(repr=False)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     shape: tuple[int, ...] | None = None
 
@@ -88,17 +89,19 @@ def _flat(value: Sequence[Any]) -> list[Any]:
 
 def _cast(name: str, value: Any, datatype: str) -> Any:
     if datatype == "BYTES":
-        return value if isinstance(value, (str, bytes)) else orjson.dumps(value).decode()
+        return value if isinstance(value, (str, bytes)) else encode(value).decode()
     if datatype == "BOOL":
         return boolean(name, value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         refuse(name, value, f"a number, as the model's input is {datatype}")
     if datatype.startswith(("FP", "BF")):
         return float(value)
-    if value != int(value):
+    if not math.isfinite(value) or value != int(value):
         refuse(name, value, f"a whole number, as the model's input is {datatype}")
-    bits = int(datatype.lstrip("UINT") or 64)
-    low, high = (0, 2**bits - 1) if datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    if datatype not in RANGES:
+        msg = f"The input {name!r} has the datatype {datatype[:20]!r}, which the protocol does not know."
+        raise ConfigurationError(msg)
+    low, high = RANGES[datatype]
     if not low <= value <= high:
         refuse(name, value, f"from {low} to {high}, as the model's input is {datatype}")
     return int(value)

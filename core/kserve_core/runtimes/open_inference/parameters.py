@@ -16,7 +16,7 @@ _UINT64 = range(2**64)
 
 
 def check_tensors(request: InferRequest, dialect: Dialect) -> None:
-    """Refuses tensors that cannot be told apart, or that the server has no datatype for.
+    """Refuses tensors that cannot be told apart, or that the server has no datatype for or would cut.
 
     Raises:
         ConfigurationError: If there is one.
@@ -30,6 +30,9 @@ def check_tensors(request: InferRequest, dialect: Dialect) -> None:
         if tensor.datatype == "BF16" and not dialect.bfloat:
             msg = f"The input {tensor.name!r} is BF16, which {dialect.title} does not know."
             raise UnsupportedParameterError(msg, hint="Send it as FP32, or as the model declares it.")
+        if dialect.c_strings and any(isinstance(value, str) and "\0" in value for value in tensor.values or ()):
+            msg = f"The input {tensor.name!r} has a text with a NUL character, at which {dialect.title} ends it."
+            raise ConfigurationError(msg, hint="Take it out, so that nothing is lost behind it.")
 
 
 def rest_parameters(request: InferRequest, dialect: Dialect) -> InferRequest:
@@ -41,7 +44,7 @@ def rest_parameters(request: InferRequest, dialect: Dialect) -> InferRequest:
     if not request.parameters:
         return request
     return replace(
-        request, parameters={name: _json_value(name, value, dialect) for name, value in request.parameters.items()}
+        request, parameters={name: json_value(name, value, dialect) for name, value in request.parameters.items()}
     )
 
 
@@ -84,7 +87,12 @@ def plain(value: Any) -> Any:
     return item() if callable(item) and getattr(value, "shape", None) == () else value
 
 
-def _json_value(name: Any, given: Any, dialect: Dialect) -> Any:
+def json_value(name: Any, given: Any, dialect: Dialect) -> Any:
+    """A request parameter as JSON can hold it.
+
+    Raises:
+        ConfigurationError: If it cannot, or the server does not take such a one.
+    """
     _name(name)
     value = plain(given)
     if isinstance(value, float) and not math.isfinite(value):

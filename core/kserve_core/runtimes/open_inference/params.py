@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-import orjson
-
+from kserve_core._json import encode
 from kserve_core.capabilities import Params
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
 from kserve_core.runtimes.checks import (
@@ -117,8 +116,8 @@ class Beside:
     """
 
     inputs: dict[str, Value] = field(default_factory=dict)
-    parameters: dict[str, Any] = field(default_factory=dict)
-    stops: tuple[str, ...] = ()
+    parameters: dict[str, Any] = field(default_factory=dict, repr=False)
+    stops: tuple[str, ...] = field(default=(), repr=False)
     server_stops: bool = False
     keep_stop: bool = False
     echo: bool = False
@@ -244,7 +243,7 @@ def _vllm(model: TextModel, given: dict[str, Any], sent: Beside, extra: Mapping[
     # The server stops at them itself and tells why it stopped.
     sent.server_stops, sent.stops = bool(sent.stops), ()
     if sampling and SAMPLING not in extra:
-        sent.inputs[SAMPLING] = value_of(SAMPLING, orjson.dumps(sampling).decode(), _spec(model, SAMPLING))
+        sent.inputs[SAMPLING] = value_of(SAMPLING, encode(sampling).decode(), _spec(model, SAMPLING))
 
 
 def _huggingface(model: TextModel, given: dict[str, Any], sent: Beside, extra: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ class Tokens:
         types: Which of the two texts of a pair a token is of; 0 for single texts.
     """
 
-    ids: NDArray[np.int64]
+    ids: NDArray[np.int64] = field(repr=False)
     mask: NDArray[np.int64]
     types: NDArray[np.int64]
 

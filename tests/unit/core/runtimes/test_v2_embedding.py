@@ -445,3 +445,9 @@ class TestWire:
             flow.send(config)
         assert stopped.value.value == "outer"
         assert runtime.embed(EmbeddingRequest(texts=["a"])).path == "/v2/models/outer/infer"
+
+
+def test_an_extra_input_with_parts_of_different_lengths_is_refused():
+    runtime = Fake(model(TEXT, spec("k", "INT32", -1, 2), outputs=(VECTORS,)), extra_inputs={"k": [[1], [1, 2]]})
+    with pytest.raises(ConfigurationError, match="differ in length"):
+        runtime.embed(EmbeddingRequest(texts=["a"]))

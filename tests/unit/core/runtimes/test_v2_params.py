@@ -126,7 +126,7 @@ def test_extra_body_goes_over_everything_as_input_or_parameter():
 
 @pytest.mark.parametrize("value", [[1, 2], {"a": 1}])
 def test_request_parameter_that_triton_refuses_is_refused_here(value):
-    with pytest.raises(ConfigurationError, match="must be a text"):
+    with pytest.raises(ConfigurationError, match="which Triton does not take"):
         body(extra_body={"x": value})
 
 
@@ -193,7 +193,7 @@ def test_input_the_model_cannot_do_without_is_asked_for_before_anything_is_sent(
 
 
 def test_number_that_json_cannot_hold_is_refused():
-    with pytest.raises(ConfigurationError, match="cannot be sent as JSON"):
+    with pytest.raises(ConfigurationError, match="only be sent as binary"):
         body(model([tensor("text_input"), tensor("top_p", "FP16")]), params={"top_p": 0.5})
 
 
@@ -221,3 +221,18 @@ def test_extra_inputs_may_be_lists_arrays_and_tensors(value, shape):
     client = server.client(Triton, protocol="grpc", extra_inputs={"end_ids": value})
     client.run(client.runtime.generate(TextRequest(prompts=("Hi",))))
     assert server.sent("end_ids") == ("INT32", shape, b"\1\0\0\0\2\0\0\0")
+
+
+@pytest.mark.parametrize(
+    ("value", "datatype"),
+    [(float("nan"), "INT32"), (float("inf"), "INT64"), (1, "STRING"), (float("nan"), "FP32"), (b"\xff", "BYTES")],
+)
+def test_what_no_input_can_hold_is_refused_before_anything_is_sent(value, datatype):
+    with pytest.raises(ConfigurationError):
+        body(model([tensor("text_input"), tensor("x", datatype)]), extra_body={"x": value})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**70, "\ud800"])
+def test_a_request_parameter_that_json_would_change_is_refused(value):
+    with pytest.raises(ConfigurationError):
+        body(extra_body={"x": value})

@@ -354,3 +354,28 @@ def test_streams_are_there_where_the_server_has_them():
     pieces = client.stream(client.runtime.stream_results(request, lambda result: result.outputs["o"].flat()))
     assert list(pieces) == [[1], [2]]
     assert orjson.loads(server.calls[-1].body)["inputs"][0]["data"] == ["a"]
+
+
+def test_openvino_gets_whole_numbers_of_more_than_32_bits_raw():
+    """Its JSON form has 32 bits only, as its sources say."""
+    server = answering(json_answer(vectors([1.0])))
+    client = server.client("openvino")
+    for value, datatype in ((2**40, "INT64"), (2**63, "UINT64"), (-(2**31) - 1, "INT64"), (7, "INT64")):
+        tensor = Tensor.of("x", [value], datatype=datatype)
+        client.run(client.runtime.infer(client.runtime.request([tensor], model="m")))
+        assert ("inference-header-content-length" in server.calls[-1].headers) is (value != 7)
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_openvino_gets_no_text_that_it_would_cut(protocol):
+    client = Server().client("openvino", protocol)
+    request = client.runtime.request([Tensor.of("x", ["all\0of it"])], model="m")
+    with pytest.raises(ConfigurationError, match="NUL"):
+        client.run(client.runtime.infer(request))
+
+
+def test_no_headers_and_no_parameters_are_shown():
+    request = OpenInferenceRuntime().request(
+        [Tensor.of("x", ["secret"])], model="m", headers={"authorization": "secret"}, parameters={"a": "secret"}
+    )
+    assert "secret" not in repr(request)
