@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from kserve_core.discovery.choosing import Plan, amake, make
+from kserve_core.discovery.choosing import Factories
 from langchain_kserve._discovery import families
 from langchain_kserve._errors import translated
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from langchain_kserve._base_llm import RuntimeLLM
     from langchain_kserve.embeddings import RuntimeEmbeddings
     from langchain_kserve.rerank import RuntimeRerank
+
+_factories = Factories(families, translated)
 
 
 def chat_model(
@@ -49,38 +51,19 @@ def chat_model(
         AuthenticationError: If the server does not say what it is without a token that it accepts.
         KServeError: If the server or the cluster does not answer, or the service cannot be used from here.
     """
-    plan = _plan(
+    chosen = _factories.make(
         "chat_model",
         base_url,
         runtime=runtime,
         inference_service=inference_service,
         namespace=namespace,
         for_runtime=for_runtime,
-        fields=fields,
+        **fields,
     )
-    return cast("RuntimeChat", _make(plan))
+    return cast("RuntimeChat", chosen)
 
 
-async def achat_model(
-    base_url: str | None = None,
-    *,
-    runtime: str | None = None,
-    inference_service: str | None = None,
-    namespace: str | None = None,
-    for_runtime: Mapping[str, Mapping[str, Any]] | None = None,
-    **fields: Any,
-) -> RuntimeChat:
-    """The same as `chat_model`, without blocking."""
-    plan = _plan(
-        "chat_model",
-        base_url,
-        runtime=runtime,
-        inference_service=inference_service,
-        namespace=namespace,
-        for_runtime=for_runtime,
-        fields=fields,
-    )
-    return cast("RuntimeChat", await _amake(plan))
+achat_model = _factories.without_blocking(chat_model)
 
 
 def llm(
@@ -116,38 +99,19 @@ def llm(
         AuthenticationError: If the server does not say what it is without a token that it accepts.
         KServeError: If the server or the cluster does not answer, or the service cannot be used from here.
     """
-    plan = _plan(
+    chosen = _factories.make(
         "llm",
         base_url,
         runtime=runtime,
         inference_service=inference_service,
         namespace=namespace,
         for_runtime=for_runtime,
-        fields=fields,
+        **fields,
     )
-    return cast("RuntimeLLM", _make(plan))
+    return cast("RuntimeLLM", chosen)
 
 
-async def allm(
-    base_url: str | None = None,
-    *,
-    runtime: str | None = None,
-    inference_service: str | None = None,
-    namespace: str | None = None,
-    for_runtime: Mapping[str, Mapping[str, Any]] | None = None,
-    **fields: Any,
-) -> RuntimeLLM:
-    """The same as `llm`, without blocking."""
-    plan = _plan(
-        "llm",
-        base_url,
-        runtime=runtime,
-        inference_service=inference_service,
-        namespace=namespace,
-        for_runtime=for_runtime,
-        fields=fields,
-    )
-    return cast("RuntimeLLM", await _amake(plan))
+allm = _factories.without_blocking(llm)
 
 
 def embeddings(
@@ -183,38 +147,19 @@ def embeddings(
         AuthenticationError: If the server does not say what it is without a token that it accepts.
         KServeError: If the server or the cluster does not answer, or the service cannot be used from here.
     """
-    plan = _plan(
+    chosen = _factories.make(
         "embeddings",
         base_url,
         runtime=runtime,
         inference_service=inference_service,
         namespace=namespace,
         for_runtime=for_runtime,
-        fields=fields,
+        **fields,
     )
-    return cast("RuntimeEmbeddings", _make(plan))
+    return cast("RuntimeEmbeddings", chosen)
 
 
-async def aembeddings(
-    base_url: str | None = None,
-    *,
-    runtime: str | None = None,
-    inference_service: str | None = None,
-    namespace: str | None = None,
-    for_runtime: Mapping[str, Mapping[str, Any]] | None = None,
-    **fields: Any,
-) -> RuntimeEmbeddings:
-    """The same as `embeddings`, without blocking."""
-    plan = _plan(
-        "embeddings",
-        base_url,
-        runtime=runtime,
-        inference_service=inference_service,
-        namespace=namespace,
-        for_runtime=for_runtime,
-        fields=fields,
-    )
-    return cast("RuntimeEmbeddings", await _amake(plan))
+aembeddings = _factories.without_blocking(embeddings)
 
 
 def reranker(
@@ -250,50 +195,16 @@ def reranker(
         AuthenticationError: If the server does not say what it is without a token that it accepts.
         KServeError: If the server or the cluster does not answer, or the service cannot be used from here.
     """
-    plan = _plan(
+    chosen = _factories.make(
         "reranker",
         base_url,
         runtime=runtime,
         inference_service=inference_service,
         namespace=namespace,
         for_runtime=for_runtime,
-        fields=fields,
+        **fields,
     )
-    return cast("RuntimeRerank", _make(plan))
+    return cast("RuntimeRerank", chosen)
 
 
-async def areranker(
-    base_url: str | None = None,
-    *,
-    runtime: str | None = None,
-    inference_service: str | None = None,
-    namespace: str | None = None,
-    for_runtime: Mapping[str, Mapping[str, Any]] | None = None,
-    **fields: Any,
-) -> RuntimeRerank:
-    """The same as `reranker`, without blocking."""
-    plan = _plan(
-        "reranker",
-        base_url,
-        runtime=runtime,
-        inference_service=inference_service,
-        namespace=namespace,
-        for_runtime=for_runtime,
-        fields=fields,
-    )
-    return cast("RuntimeRerank", await _amake(plan))
-
-
-def _plan(factory: str, base_url: str | None, **arguments: Any) -> Plan:
-    with translated:
-        return Plan.create(families()[factory], base_url, **arguments)
-
-
-def _make(plan: Plan) -> Any:
-    with translated:
-        return make(plan)
-
-
-async def _amake(plan: Plan) -> Any:
-    with translated:
-        return await amake(plan)
+areranker = _factories.without_blocking(reranker)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from kserve_core.discovery.choosing import Plan, amake, make
+from kserve_core.discovery.choosing import Factories
 from llamaindex_kserve._discovery import families
 
 if TYPE_CHECKING:
     from llamaindex_kserve._base_embedding import KServeEmbedding
     from llamaindex_kserve._base_llm import KServeLLM
     from llamaindex_kserve.rerank import KServeRerank
+
+_factories = Factories(families)
 
 
 def llm(
@@ -47,38 +49,19 @@ def llm(
         AuthenticationError: If the server does not say what it is without a token that it accepts.
         KServeError: If the server or the cluster does not answer, or the service cannot be used from here.
     """
-    plan = _plan(
+    chosen = _factories.make(
         "llm",
         base_url,
         runtime=runtime,
         inference_service=inference_service,
         namespace=namespace,
         for_runtime=for_runtime,
-        fields=fields,
+        **fields,
     )
-    return cast("KServeLLM", make(plan))
+    return cast("KServeLLM", chosen)
 
 
-async def allm(
-    base_url: str | None = None,
-    *,
-    runtime: str | None = None,
-    inference_service: str | None = None,
-    namespace: str | None = None,
-    for_runtime: Mapping[str, Mapping[str, Any]] | None = None,
-    **fields: Any,
-) -> KServeLLM:
-    """The same as `llm`, without blocking."""
-    plan = _plan(
-        "llm",
-        base_url,
-        runtime=runtime,
-        inference_service=inference_service,
-        namespace=namespace,
-        for_runtime=for_runtime,
-        fields=fields,
-    )
-    return cast("KServeLLM", await amake(plan))
+allm = _factories.without_blocking(llm)
 
 
 def embedding(
@@ -114,38 +97,19 @@ def embedding(
         AuthenticationError: If the server does not say what it is without a token that it accepts.
         KServeError: If the server or the cluster does not answer, or the service cannot be used from here.
     """
-    plan = _plan(
+    chosen = _factories.make(
         "embedding",
         base_url,
         runtime=runtime,
         inference_service=inference_service,
         namespace=namespace,
         for_runtime=for_runtime,
-        fields=fields,
+        **fields,
     )
-    return cast("KServeEmbedding", make(plan))
+    return cast("KServeEmbedding", chosen)
 
 
-async def aembedding(
-    base_url: str | None = None,
-    *,
-    runtime: str | None = None,
-    inference_service: str | None = None,
-    namespace: str | None = None,
-    for_runtime: Mapping[str, Mapping[str, Any]] | None = None,
-    **fields: Any,
-) -> KServeEmbedding:
-    """The same as `embedding`, without blocking."""
-    plan = _plan(
-        "embedding",
-        base_url,
-        runtime=runtime,
-        inference_service=inference_service,
-        namespace=namespace,
-        for_runtime=for_runtime,
-        fields=fields,
-    )
-    return cast("KServeEmbedding", await amake(plan))
+aembedding = _factories.without_blocking(embedding)
 
 
 def reranker(
@@ -181,39 +145,16 @@ def reranker(
         AuthenticationError: If the server does not say what it is without a token that it accepts.
         KServeError: If the server or the cluster does not answer, or the service cannot be used from here.
     """
-    plan = _plan(
+    chosen = _factories.make(
         "reranker",
         base_url,
         runtime=runtime,
         inference_service=inference_service,
         namespace=namespace,
         for_runtime=for_runtime,
-        fields=fields,
+        **fields,
     )
-    return cast("KServeRerank", make(plan))
+    return cast("KServeRerank", chosen)
 
 
-async def areranker(
-    base_url: str | None = None,
-    *,
-    runtime: str | None = None,
-    inference_service: str | None = None,
-    namespace: str | None = None,
-    for_runtime: Mapping[str, Mapping[str, Any]] | None = None,
-    **fields: Any,
-) -> KServeRerank:
-    """The same as `reranker`, without blocking."""
-    plan = _plan(
-        "reranker",
-        base_url,
-        runtime=runtime,
-        inference_service=inference_service,
-        namespace=namespace,
-        for_runtime=for_runtime,
-        fields=fields,
-    )
-    return cast("KServeRerank", await amake(plan))
-
-
-def _plan(factory: str, base_url: str | None, **arguments: Any) -> Plan:
-    return Plan.create(families()[factory], base_url, **arguments)
+areranker = _factories.without_blocking(reranker)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from kserve_core.discovery.adoption import ASKING, CONNECTION, check_base_url, endpoint_arguments
 from kserve_core.discovery.families import Family, FrameworkClass, own_fields, title
@@ -15,6 +17,9 @@ from kserve_core.runtimes.registry import get_runtime
 if TYPE_CHECKING:
     from kserve_core.discovery.detect import Detected
     from kserve_core.endpoint import Endpoint
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +48,14 @@ class Plan:
     def create(
         cls,
         family: Family,
+        /,
         base_url: str | None = None,
         *,
         runtime: str | None = None,
         inference_service: str | None = None,
         namespace: str | None = None,
         for_runtime: Mapping[str, Mapping[str, Any]] | None = None,
-        fields: Mapping[str, Any],
+        **fields: Any,
     ) -> Plan:
         """Takes a factory's arguments.
 
@@ -144,6 +150,42 @@ class Plan:
         msg = f"{cls.__name__}, the class for {served}, has no argument {name!r}. It is one of {names}."
         hint = f"To give it where it is known only: for_runtime={{{next(iter(having))!r}: {{{name!r}: ...}}}}."
         return ConfigurationError(msg, hint=hint)
+
+
+class Factories:
+    """What a package's functions that choose a class do; they themselves have the names, types and docstrings.
+
+    Args:
+        families: Gives the package's families, by the function's name.
+        within: What an error passes on its way out, to become one of the framework's.
+    """
+
+    def __init__(
+        self,
+        families: Callable[[], Mapping[str, Family]],
+        within: AbstractContextManager[Any] = nullcontext(),  # noqa: B008 - it holds nothing
+    ) -> None:
+        self._families = families
+        self._within = within
+
+    def make(self, factory: str, base_url: str | None, **arguments: Any) -> Any:
+        """The instance that a function of this name returns for its arguments, those of `Plan.create`."""
+        with self._within:
+            return make(Plan.create(self._families()[factory], base_url, **arguments))
+
+    def without_blocking(self, factory: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """The same function for event loops: its arguments, and what it returns when awaited."""
+        name = factory.__name__
+
+        @wraps(factory)
+        async def chosen(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self._within:
+                plan = Plan.create(self._families()[name], *args, **kwargs)  # type: ignore[arg-type]
+                return await amake(plan)  # type: ignore[no-any-return]
+
+        chosen.__name__ = chosen.__qualname__ = f"a{name}"
+        chosen.__doc__ = f"The same as `{name}`, without blocking."
+        return chosen
 
 
 def make(plan: Plan) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 import kserve_core.devserver as devserver
 import langchain_kserve as lk
+from langchain_kserve import factories
 from tests.unit.core.discovery.conftest import nothing_of_this_machine  # noqa: F401 - used by every test
 from tests.unit.core.discovery.kube import OUTSIDE, Kube
 from tests.unit.discovered import cluster, served
@@ -245,3 +248,12 @@ def test_the_name_embeddings_is_the_module_and_the_function() -> None:
 
     assert isinstance(embeddings(URL, runtime="vllm"), VLLMEmbeddings)
     assert isinstance(lk.embeddings(URL, runtime="vllm"), lk.VLLMEmbeddings)
+
+
+@pytest.mark.parametrize("name", ["chat_model", "llm", "embeddings", "reranker"])
+def test_functions_for_event_loops_take_the_same(name: str) -> None:
+    blocking, other = getattr(factories, name), getattr(lk, f"a{name}")
+    assert inspect.signature(other) == inspect.signature(blocking)
+    assert inspect.iscoroutinefunction(other)
+    assert (other.__name__, other.__doc__) == (f"a{name}", f"The same as `{name}`, without blocking.")
+    assert pickle.loads(pickle.dumps(other)) is other
