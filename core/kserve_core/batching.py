@@ -27,7 +27,7 @@ from kserve_core.errors import (
     KServeError,
     RequestTooLargeError,
 )
-from kserve_core.types import EmbeddingResult, RankedDocument, Ranking, Usage
+from kserve_core.types import EmbeddingResult, RankedDocument, Ranking, TextResult, Usage
 
 T = TypeVar("T")
 
@@ -194,6 +194,18 @@ def rerank_all(
         merged if top_n is None else merged[:top_n],
         usage=add_usage(answer.usage for _, answer in answers),
         model=next((answer.model for _, answer in answers if answer.model), None),
+    )
+
+
+def joined(answers: Sequence[TextResult]) -> TextResult:
+    """The answer to several prompts of which each was sent by itself; that of a single one is its own."""
+    if len(answers) == 1:
+        return answers[0]
+    return TextResult(
+        [answer.generations[0] for answer in answers],
+        usage=add_usage(answer.usage for answer in answers),
+        model=answers[0].model,
+        raw={"responses": [answer.raw for answer in answers]},
     )
 
 

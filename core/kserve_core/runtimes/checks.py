@@ -92,6 +92,22 @@ def texts(name: str, value: Any) -> Any:
     return list(value) if value else OMIT
 
 
+def check_texts(what: str, texts: Sequence[Any]) -> None:
+    """Raises unless there are texts and all of them are strings.
+
+    Args:
+        what: What one of them is called in errors.
+        texts: The texts; they are not shown.
+    """
+    if not texts:
+        msg = f"At least one {what} is needed."
+        raise ConfigurationError(msg)
+    if not set(map(type, texts)) <= {str} and not all(isinstance(text, str) for text in texts):
+        position = next(index for index, text in enumerate(texts) if not isinstance(text, str))
+        msg = f"The {what} at position {position} is of type {type(texts[position]).__name__}, not a string."
+        raise ConfigurationError(msg)
+
+
 def token_ids(name: str, value: Any) -> Any:
     """A list of token ids; an empty list is left out."""
     wanted = "a list of token ids (whole numbers from 0)"

@@ -20,6 +20,10 @@ class MLServerRuntime(TensorEmbeddings, TensorReranking, TensorGeneration):
 
     Over REST the server takes and gives JSON only; over gRPC tensors are raw bytes.
 
+    MLServer tells errors of a stream over REST by breaking it off, also before its first piece. Such a stream raises
+    `StreamInterrupted` and is not asked for again, as the model may have generated already; what certainly comes before
+    that (a refused connection, a server that is not ready, an expired token) is tried again as everywhere.
+
     Args:
         server: `kserve` for a server made with KServe's Python SDK, which takes raw tensors over REST too, lists its
             models, and has no versions.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
 from typing import Any
 
 from kserve_core._json import unexpected
@@ -14,6 +13,7 @@ from kserve_core.runtimes.caikit.errors import wrong_task
 from kserve_core.runtimes.caikit.params import merged, truncation
 from kserve_core.runtimes.caikit.tasks import EMBEDDING, EMBEDDINGS, Task
 from kserve_core.runtimes.caikit.usage import counted
+from kserve_core.runtimes.checks import check_texts
 from kserve_core.types import EmbeddingResult
 
 _WHAT = "a list of embeddings"
@@ -38,17 +38,6 @@ def embedding_task(request: EmbeddingRequest) -> tuple[Task, dict[str, Any], dic
     if len(texts) == 1 and texts[0]:
         return EMBEDDING, {"text": texts[0]}, parameters
     return EMBEDDINGS, {"texts": texts}, parameters
-
-
-def check_texts(what: str, texts: Sequence[Any]) -> None:
-    """Raises unless there are texts and all of them are strings."""
-    if not texts:
-        msg = f"At least one {what} is needed."
-        raise ConfigurationError(msg)
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            msg = f"The {what} at position {position} is of type {type(text).__name__}, not a string."
-            raise ConfigurationError(msg)
 
 
 def check_input(what: str, text: Any) -> None:

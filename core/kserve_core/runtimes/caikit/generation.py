@@ -13,6 +13,7 @@ from kserve_core.runtimes.caikit.params import merged, wire_params
 from kserve_core.runtimes.caikit.stops import trimmed
 from kserve_core.runtimes.caikit.tasks import GENERATION
 from kserve_core.runtimes.caikit.usage import counted
+from kserve_core.runtimes.checks import check_texts
 from kserve_core.types import Generation
 
 NOT_FINISHED = "NOT_FINISHED"
@@ -59,16 +60,11 @@ def generation_parameters(request: TextRequest, *, stream: bool) -> dict[str, An
         ConfigurationError: If the server would refuse the request.
     """
     prompts = list(request.prompts)
-    if not prompts:
-        msg = "At least one prompt is needed."
-        raise ConfigurationError(msg)
+    check_texts("prompt", prompts)
     if stream and len(prompts) != 1:
         msg = f"A stream takes one prompt, not {len(prompts)}."
         raise ConfigurationError(msg)
     for position, prompt in enumerate(prompts):
-        if not isinstance(prompt, str):
-            msg = f"The prompt at position {position} is of type {type(prompt).__name__}, not a string."
-            raise ConfigurationError(msg)
         if not prompt:
             msg = "A prompt cannot be empty." if len(prompts) == 1 else f"The prompt at position {position} is empty."
             raise ConfigurationError(msg, hint="The server takes an empty text as a missing one.")

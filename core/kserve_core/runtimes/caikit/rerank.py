@@ -13,11 +13,12 @@ from typing import Any
 from kserve_core._json import unexpected
 from kserve_core.capabilities import RerankRequest
 from kserve_core.errors import ConfigurationError
-from kserve_core.runtimes.caikit.embeddings import check_input, check_texts
+from kserve_core.runtimes.caikit.embeddings import check_input
 from kserve_core.runtimes.caikit.errors import wrong_task
 from kserve_core.runtimes.caikit.params import merged, truncation
 from kserve_core.runtimes.caikit.tasks import RERANK, RERANKS, Task
 from kserve_core.runtimes.caikit.usage import counted
+from kserve_core.runtimes.checks import check_texts
 from kserve_core.types import RankedDocument, Ranking
 
 _WHAT = "a ranking"

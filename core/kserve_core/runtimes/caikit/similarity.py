@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from kserve_core._json import unexpected
-from kserve_core.runtimes.caikit.embeddings import check_input, check_texts
+from kserve_core.runtimes.caikit.embeddings import check_input
 from kserve_core.runtimes.caikit.errors import wrong_task
 from kserve_core.runtimes.caikit.tasks import SIMILARITIES, SIMILARITY
+from kserve_core.runtimes.checks import check_texts
 
 _WHAT = "a list of similarity scores"
 

@@ -122,7 +122,7 @@ class OpenInferenceRuntime(Inference):
     def _change(self, model: str | None, action: Literal["load", "unload"]) -> Flow[None]:
         name = yield from self._name_of(model)
         yield from self.send(getattr(self.wire, action)(name), name)
-        self._described = {key: value for key, value in self._described.items() if key[0] != name}
+        self._forget(name)
         self._known = ()
 
     def _yes(self, call: AnyCall[bool]) -> Flow[bool]:

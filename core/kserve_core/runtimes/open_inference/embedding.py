@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from kserve_core.calls import Exchange
 from kserve_core.capabilities import EmbeddingRequest
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.runtimes.checks import check_texts
 from kserve_core.runtimes.open_inference.extras import is_hugging_face, truncation
 from kserve_core.runtimes.open_inference.inputs import HUGGING_FACE_INPUTS, TextInput, TokenInputs, text_input
 from kserve_core.runtimes.open_inference.layouts import least, server_limit
 from kserve_core.runtimes.open_inference.options import Pooling
 from kserve_core.runtimes.open_inference.outputs import VECTOR_NAMES, output_of, vectors_output
 from kserve_core.runtimes.open_inference.pooling import read_vectors
-from kserve_core.runtimes.open_inference.tasks import TensorTasks, check_texts
+from kserve_core.runtimes.open_inference.tasks import TensorTasks
 from kserve_core.runtimes.open_inference.values import InferResult, ModelMetadata, TensorSpec
 from kserve_core.types import EmbeddingResult
 

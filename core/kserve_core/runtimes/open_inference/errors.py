@@ -32,7 +32,7 @@ from kserve_core.errors import (
 )
 from kserve_core.failures import error_from_response
 from kserve_core.grpc_failures import CODES
-from kserve_core.runtimes.open_inference.dialects import TRITON, Dialect
+from kserve_core.runtimes.open_inference.dialects import OPENVINO, TRITON, Dialect
 from kserve_core.runtimes.open_inference.naming import listed, suggestion
 from kserve_core.runtimes.open_inference.values import ModelMetadata, TensorSpec
 
@@ -249,7 +249,7 @@ def _read_grpc(asked: Asked, failure: GrpcFailure) -> KServeError | None:
 def _meaning(asked: Asked, status: int, said: str, message: str) -> KServeError | None:
     if _RESTRICTED.search(said) and status in {403, 503}:
         return PermissionDeniedError(message, hint=hints.RESTRICTED, layer="runtime", status=403)
-    if status == 500 and _BAD_KEY.search(said):
+    if status == 500 and asked.dialect == OPENVINO and _BAD_KEY.search(said):
         return AuthenticationError(message, hint=hints.NOT_ACCEPTED, status=401)
     if _DECOUPLED.search(said):
         return InvalidRequestError(message, hint=_STREAM, layer="model")

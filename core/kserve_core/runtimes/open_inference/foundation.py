@@ -207,13 +207,17 @@ class Foundation:
                 raise
             self._denied = {key: value for key, value in self._denied.items() if key != name}
             self._unheard -= {name}
-            self._described = {key: value for key, value in self._described.items() if key[0] != name}
+            self._forget(name)
             if denied is None:
                 raise self._not_there(error.hint) from None
             message, details = denied
             hint = f"{details['hint']} Or do without: {error.hint}".strip()
             msg = f"{error.message} {message}"
             raise PermissionDeniedError(msg, **{**details, "hint": hint}) from None
+
+    def _forget(self, model: str) -> None:
+        """Drops what is known about a model, which may be another one from now on."""
+        self._described = {key: value for key, value in self._described.items() if key[0] != model}
 
     def known_names(self) -> tuple[str, ...]:
         """The names of the models the server is known to have."""
@@ -238,7 +242,7 @@ class Foundation:
             self.model = None  # another model is there by now: look again next time
             self._known = ()
         if model is not None:
-            self._described = {key: value for key, value in self._described.items() if key[0] != model}
+            self._forget(model)
         if not self._known:
             try:
                 yield from self.repository_index()

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from kserve_core.batching import add_usage
+from kserve_core.batching import joined
 from kserve_core.calls import Flow, Given, Parallel
 from kserve_core.capabilities import Params, TextRequest
 from kserve_core.errors import ConfigurationError, KServeError, UnsupportedParameterError
+from kserve_core.runtimes.checks import check_texts
 from kserve_core.runtimes.open_inference.answers import Reading, TextPieces, together, whole
 from kserve_core.runtimes.open_inference.base import OpenInferenceRuntime
 from kserve_core.runtimes.open_inference.bodies import result_of
@@ -85,11 +86,13 @@ class TensorGeneration(OpenInferenceRuntime):
             UnsupportedParameterError: If the model has no place for a parameter.
             ConfigurationError: If the request cannot be right, or it is not clear how the model takes text.
         """
-        return self._generate(request, _prompts(request))
+        check_texts("prompt", request.prompts)
+        return self._generate(request, request.prompts)
 
     def stream_generate(self, request: TextRequest) -> Flow[Any]:
         """One prompt's completion in pieces; raises as `generate`."""
-        prompts = _prompts(request)
+        prompts = request.prompts
+        check_texts("prompt", prompts)
         if len(prompts) != 1:
             msg = f"A stream takes one prompt, not {len(prompts)}."
             raise ConfigurationError(msg)
@@ -107,14 +110,7 @@ class TensorGeneration(OpenInferenceRuntime):
             self._decoupled |= {plan.name}
             plan = yield from self._plan(request, pieces=False)
             answers = yield from self._answers(plan, prompts)
-        if len(answers) == 1:
-            return answers[0]
-        return TextResult(
-            [answer.generations[0] for answer in answers],
-            usage=add_usage(answer.usage for answer in answers),
-            model=answers[0].model,
-            raw={"responses": [answer.raw for answer in answers]},
-        )
+        return joined(answers)
 
     def _answers(self, plan: _Plan, prompts: Sequence[str]) -> Flow[list[TextResult]]:
         name = plan.name
@@ -299,15 +295,3 @@ def _how(spec: TensorSpec) -> str:
         if spec.name in names:
             return f"Set {parameter}=... ({spec.datatype})."
     return f"Give extra_inputs={{{spec.name!r}: ...}} ({spec.datatype})."
-
-
-def _prompts(request: TextRequest) -> list[str]:
-    prompts = list(request.prompts)
-    if not prompts:
-        msg = "At least one prompt is needed."
-        raise ConfigurationError(msg)
-    for position, prompt in enumerate(prompts):
-        if not isinstance(prompt, str):
-            msg = f"The prompt at position {position} is of type {type(prompt).__name__}, not a string."
-            raise ConfigurationError(msg)
-    return prompts

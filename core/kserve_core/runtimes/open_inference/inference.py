@@ -140,6 +140,10 @@ class Inference(Foundation):
                 return result
             call = self.infer_call(request, read)
 
+    def _forget(self, model: str) -> None:
+        super()._forget(model)
+        self._learnt = {name: learnt for name, learnt in self._learnt.items() if name != model}
+
     def _ways(self, model: str) -> Binary:
         learnt = self._learnt.get(model, _Learnt())
         return Binary(

@@ -12,7 +12,7 @@ from kserve_core.runtimes.open_inference.dialects import MLSERVER, Dialect
 from kserve_core.runtimes.open_inference.layouts import TEXT, Layout, check_fixed, declared, described, text_layout
 from kserve_core.runtimes.open_inference.options import TensorOptions
 from kserve_core.runtimes.open_inference.values import ModelMetadata, TensorSpec
-from kserve_core.tensors import Tensor
+from kserve_core.tensors import DATATYPES, Tensor
 
 if TYPE_CHECKING:
     from kserve_core.runtimes.open_inference.tokenizing import LocalTokenizer, Tokens
@@ -34,20 +34,6 @@ _MASKS = ("attention_mask", "input_mask", "mask")
 _TYPES = ("token_type_ids", "segment_ids", "type_ids", "input_type_ids")
 _POSITIONS = ("position_ids",)
 
-_DTYPES = {
-    "BOOL": "?",
-    "INT8": "<i1",
-    "INT16": "<i2",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "UINT8": "<u1",
-    "UINT16": "<u2",
-    "UINT32": "<u4",
-    "UINT64": "<u8",
-    "FP16": "<f2",
-    "FP32": "<f4",
-    "FP64": "<f8",
-}
 _ID_TYPES = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
 
 
@@ -245,7 +231,7 @@ def token_inputs(metadata: ModelMetadata, options: TensorOptions) -> TokenInputs
             return None
         mask = TensorSpec("attention_mask", "INT64", (-1, -1))
         return TokenInputs(TensorSpec(name, "INT64", (-1, -1)), mask)
-    numeric = [spec for spec in metadata.inputs if spec.datatype in _DTYPES]
+    numeric = [spec for spec in metadata.inputs if spec.datatype in DATATYPES and spec.datatype != TEXT]
     if name is not None:
         ids = next((spec for spec in numeric if spec.name == name), None)
     else:
@@ -362,4 +348,4 @@ def _choose(metadata: ModelMetadata, option: str) -> str:
 
 
 def _numbers(spec: TensorSpec, table: Any) -> Tensor:
-    return Tensor.of(spec.name, table.astype(_DTYPES[spec.datatype]), datatype=spec.datatype)
+    return Tensor.of(spec.name, table.astype("?") if spec.datatype == "BOOL" else table, datatype=spec.datatype)

@@ -13,11 +13,12 @@ from kserve_core.batching import rerank_all
 from kserve_core.calls import Call, Exchange, Flow, GrpcCall
 from kserve_core.capabilities import RerankRequest
 from kserve_core.errors import ConfigurationError
+from kserve_core.runtimes.checks import check_texts
 from kserve_core.runtimes.open_inference.extras import truncation
 from kserve_core.runtimes.open_inference.inputs import PairColumns, PairInputs, TokenInputs, pair_inputs
 from kserve_core.runtimes.open_inference.layouts import least, server_limit
 from kserve_core.runtimes.open_inference.outputs import SCORE_NAMES, output_of, scores_output
-from kserve_core.runtimes.open_inference.tasks import TensorTasks, check_texts
+from kserve_core.runtimes.open_inference.tasks import TensorTasks
 from kserve_core.runtimes.open_inference.values import InferResult, ModelMetadata, TensorSpec
 from kserve_core.tensors import Tensor
 from kserve_core.types import RankedDocument, Ranking

@@ -152,17 +152,6 @@ class TensorTasks(OpenInferenceRuntime):
         )
 
 
-def check_texts(what: str, texts: Sequence[Any]) -> None:
-    """Raises unless there are texts and all of them are strings."""
-    if not texts:
-        msg = f"At least one {what} is needed."
-        raise ConfigurationError(msg)
-    if not set(map(type, texts)) <= {str} and not all(isinstance(text, str) for text in texts):
-        position = next(index for index, text in enumerate(texts) if not isinstance(text, str))
-        msg = f"The {what} at position {position} is of type {type(texts[position]).__name__}, not a string."
-        raise ConfigurationError(msg)
-
-
 def _nothing(value: T) -> Flow[T]:
     """A flow that asks nothing."""
     return value

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from kserve_core import hints
 from kserve_core._json import decode_object, encode, unexpected
-from kserve_core.batching import add_usage, rerank_all
+from kserve_core.batching import joined, rerank_all
 from kserve_core.calls import AnyCall, Call, ErrorReader, Exchange, Flow, Parallel, Response, StreamCall
 from kserve_core.capabilities import ChatRequest, EmbeddingRequest, RerankRequest, TextRequest
 from kserve_core.errors import ConfigurationError, KServeError, NotFoundError, ServerError, UnsupportedParameterError
@@ -146,12 +146,7 @@ class OpenVINOGenerative(VLLMRuntime):
             if isinstance(outcome, KServeError):
                 raise outcome
             answers.append(outcome)
-        return TextResult(
-            [answer.generations[0] for answer in answers],
-            usage=add_usage(answer.usage for answer in answers),
-            model=answers[0].model,
-            raw={"responses": [answer.raw for answer in answers]},
-        )
+        return joined(answers)
 
     def stream_generate(self, request: TextRequest) -> Flow[StreamCall[GenerationChunk]]:
         """One prompt's completion in pieces, the same as a whole one."""

@@ -11,6 +11,7 @@ from kserve_core.capabilities import ChatRequest, TextRequest
 from kserve_core.errors import ConfigurationError, NotFoundError, ServerError, UnsupportedParameterError
 from kserve_core.grpc_health import health_call
 from kserve_core.protos import messages
+from kserve_core.runtimes.checks import check_texts
 from kserve_core.runtimes.tgis.constraints import KINDS, constraint_of
 from kserve_core.runtimes.tgis.errors import explain
 from kserve_core.runtimes.tgis.generate import read_generations
@@ -78,7 +79,8 @@ class TGISRuntime:
 
     def generate(self, request: TextRequest) -> GrpcCall[TextResult]:
         """All prompts of the request, in one batch."""
-        prompts = _prompts(request)
+        prompts = request.prompts
+        check_texts("prompt", prompts)
         given = checked(request.params)
         body = messages.fmaas.BatchedGenerationRequest(
             requests=[messages.fmaas.GenerationRequest(text=prompt) for prompt in prompts],
@@ -102,7 +104,8 @@ class TGISRuntime:
 
     def stream_generate(self, request: TextRequest) -> GrpcStreamCall[GenerationChunk]:
         """One prompt's completion in pieces."""
-        prompts = _prompts(request)
+        prompts = request.prompts
+        check_texts("prompt", prompts)
         if len(prompts) != 1:
             msg = f"A stream takes one prompt, not {len(prompts)}."
             raise ConfigurationError(msg)
@@ -257,18 +260,6 @@ class TGISRuntime:
 
 def _is_there(_: Any) -> bool:
     return True
-
-
-def _prompts(request: TextRequest) -> list[str]:
-    prompts = list(request.prompts)
-    if not prompts:
-        msg = "At least one prompt is needed."
-        raise ConfigurationError(msg)
-    for position, prompt in enumerate(prompts):
-        if not isinstance(prompt, str):
-            msg = f"Prompt {position} is not a string but {type(prompt).__name__}."
-            raise ConfigurationError(msg)
-    return prompts
 
 
 def _parameters(given: Mapping[str, Any], request: TextRequest) -> messages.fmaas.Parameters:

@@ -9,9 +9,9 @@ from kserve_core.calls import Response
 from kserve_core.capabilities import TextRequest
 from kserve_core.error_bodies import read_error_body
 from kserve_core.errors import ConfigurationError
+from kserve_core.runtimes.checks import check_texts
 from kserve_core.runtimes.vllm.chat import refuse_stream_field, text_of
 from kserve_core.runtimes.vllm.constraints import constraint_of, wire_constraint
-from kserve_core.runtimes.vllm.embeddings import check_texts
 from kserve_core.runtimes.vllm.errors import Task
 from kserve_core.runtimes.vllm.guardrails import BLOCKED, blocks, guarded, refusal_of
 from kserve_core.runtimes.vllm.params import wire_params

@@ -12,6 +12,7 @@ from kserve_core._json import decode_object, unexpected
 from kserve_core.calls import Response
 from kserve_core.capabilities import EmbeddingRequest
 from kserve_core.errors import ConfigurationError
+from kserve_core.runtimes.checks import check_texts
 from kserve_core.runtimes.vllm.usage import read_usage
 from kserve_core.types import EmbeddingResult
 
@@ -49,17 +50,6 @@ def embeddings_body(request: EmbeddingRequest, *, model: str | None, encoding: s
             msg = f"Vectors with {name}={body[name]!r} cannot be read here."
             raise ConfigurationError(msg, hint=f"Leave {name} out of extra_body.")
     return body
-
-
-def check_texts(what: str, texts: list[Any]) -> None:
-    """Raises unless there are texts and all of them are strings."""
-    if not texts:
-        msg = f"At least one {what} is needed."
-        raise ConfigurationError(msg)
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            msg = f"The {what} at position {position} is of type {type(text).__name__}, not a string."
-            raise ConfigurationError(msg)
 
 
 def truncation(tokens: int | None) -> dict[str, int]:

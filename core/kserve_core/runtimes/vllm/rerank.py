@@ -9,7 +9,8 @@ from kserve_core._json import decode_object, unexpected, word
 from kserve_core.calls import Response
 from kserve_core.capabilities import RerankRequest
 from kserve_core.errors import ConfigurationError
-from kserve_core.runtimes.vllm.embeddings import check_texts, truncation
+from kserve_core.runtimes.checks import check_texts
+from kserve_core.runtimes.vllm.embeddings import truncation
 from kserve_core.runtimes.vllm.usage import read_usage
 from kserve_core.types import RankedDocument, Ranking
 

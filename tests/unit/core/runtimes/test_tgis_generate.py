@@ -144,7 +144,7 @@ def test_the_request_id_becomes_the_correlation_id():
 def test_prompts_must_be_texts():
     with pytest.raises(ConfigurationError, match="At least one prompt"):
         generate(prompts=[])
-    with pytest.raises(ConfigurationError, match="Prompt 1 is not a string"):
+    with pytest.raises(ConfigurationError, match="prompt at position 1 is of type"):
         generate(prompts=["a", 3])
 
 

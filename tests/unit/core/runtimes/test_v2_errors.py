@@ -24,7 +24,7 @@ from kserve_core.errors import (
 from kserve_core.failures import error_from_response
 from kserve_core.grpc_failures import error_from_failure
 from kserve_core.retry import is_cold_start, is_retryable
-from kserve_core.runtimes.open_inference.dialects import DIALECTS, OPENVINO
+from kserve_core.runtimes.open_inference.dialects import DIALECTS, OPENVINO, TRITON
 from kserve_core.runtimes.open_inference.errors import Asked, explain, explain_grpc, stream_failure
 from kserve_core.runtimes.open_inference.values import ModelMetadata, TensorSpec
 
@@ -293,3 +293,10 @@ def check(error):
     assert isinstance(error, KServeError)
     assert len(str(error)) < 2000
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_only_openvino_says_by_500_that_a_key_is_wrong():
+    """A model may as well fail because something behind it wants a key; `/v2` of OpenVINO's server is open."""
+    response = Response(500, {}, b'{"error":"Unauthorized: the vector store wants a token"}')
+    assert type(explain(Asked(OPENVINO, "repository"))(response)) is AuthenticationError
+    assert type(explain(Asked(TRITON, "infer", "m"))(response)) is ServerError
