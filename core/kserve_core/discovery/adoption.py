@@ -110,6 +110,8 @@ def learned_fields(endpoint: Endpoint, fields: Mapping[str, Any], *, cluster_tok
         values["model"] = found.model
     if found.authorities:
         values["ca_cert"] = list(endpoint.trust.ca_cert)
+    if found.kind == "InferenceGraph" and fields.get("stream_invoke") is None:
+        values["stream_invoke"] = endpoint.stream_invoke
     if found.headers:
         values["default_headers"] = {**dict(found.headers), **(fields.get("default_headers") or {})}
     if cluster_token and fields.get("api_key") is None and found.auth is not False:

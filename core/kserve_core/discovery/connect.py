@@ -160,6 +160,8 @@ def endpoint_of(cls: type[Endpoint], found: Discovery, api_key: ApiKey | None, o
     settings.setdefault("idle_timeout", found.idle_timeout)
     if settings.get("timeout") is None:
         settings["timeout"] = found.timeout
+    if found.kind == "InferenceGraph" and settings.get("stream_invoke") is None:
+        settings["stream_invoke"] = False  # its router passes on whole answers only
     endpoint = cls.create(
         found.url, api_key=api_key, ca_cert=[*own, *(item.pem for item in found.authorities)] or None, **settings
     )

@@ -54,6 +54,7 @@ def _main(api: KubernetesApi, wanted: Wanted) -> Flow[tuple[Kind, Json]]:
         ("InferenceGraph", api.inference_graph(namespace, name)),
     ]
     denied: PermissionDeniedError | None = None
+    unseen: list[Kind] = []
     known = False
     for kind, call in places:
         try:
@@ -61,8 +62,9 @@ def _main(api: KubernetesApi, wanted: Wanted) -> Flow[tuple[Kind, Json]]:
         except NotFoundError as error:  # noqa: PERF203 - another kind may have the name
             known = known or error.layer == "cluster"
         except PermissionDeniedError as error:
+            unseen += [] if kind in unseen else [kind]
             denied = denied or error
-    if denied is not None:
+    if denied is not None and (not known or "InferenceService" in unseen):
         denied.hint = f"{denied.hint} {_GRANT}".strip()
         raise denied
     if not known:
@@ -71,7 +73,10 @@ def _main(api: KubernetesApi, wanted: Wanted) -> Flow[tuple[Kind, Json]]:
         raise NotFoundError(msg, hint=hint, layer="cluster")
     names = yield from _names(api, namespace)
     msg = f"There is no InferenceService {name!r} in namespace {namespace!r} ({wanted.source})."
-    raise NotFoundError(msg, hint=_similar(name, names), layer="cluster", status=404)
+    hint = _similar(name, names)
+    if unseen:
+        hint += f" The credentials may not read {' or '.join(f'{kind}s' for kind in unseen)}, if it is one of those."
+    raise NotFoundError(msg, hint=hint, layer="cluster", status=404)
 
 
 def _names(api: KubernetesApi, namespace: str) -> Flow[list[str]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kserve_core import Endpoint
 from kserve_core.errors import NotFoundError, PermissionDeniedError
 from tests.unit.core.discovery.kube import ISVC, KSERVE, LLM1, LLM2, NS, Kube, merge
 
@@ -98,10 +100,14 @@ def test_auth_can_be_off(only: Any, kube: Kube) -> None:
     assert only().auth is False
 
 
-def test_a_graph(only: Any, kube: Kube) -> None:
+def test_a_graph(only: Any, kube: Kube, tmp_path: Path) -> None:
     kube.documents[GRAPH] = {"kind": "InferenceGraph", "status": {"url": "https://m-demo.apps.example.com"}}
     found = only()
     assert (found.kind, found.url, found.runtime) == ("InferenceGraph", "https://m-demo.apps.example.com", None)
+    endpoint = Endpoint.from_inference_service("m", kubeconfig=kube.kubeconfig(tmp_path))
+    assert not endpoint.streams_whole_answers
+    asked = Endpoint.from_inference_service("m", kubeconfig=kube.kubeconfig(tmp_path), stream_invoke=True)
+    assert asked.streams_whole_answers
     assert any("does not stream" in note for note in found.notes)
 
 
@@ -114,6 +120,13 @@ def test_nothing_of_that_name(only: Any, kube: Kube) -> None:
     kube.documents[LIST] = {"items": [{"metadata": {"name": "mm"}}, {"metadata": {"name": "zebra"}}]}
     with pytest.raises(NotFoundError, match="Did you mean 'mm'"):
         only()
+
+
+def test_nothing_of_that_name_among_what_may_be_read(only: Any, kube: Kube) -> None:
+    kube.documents |= {LLM1: 403, LLM2: 403, LIST: {"items": [{"metadata": {"name": "mm"}}]}}
+    with pytest.raises(NotFoundError, match="Did you mean 'mm'") as caught:
+        only()
+    assert "may not read LLMInferenceServices, if" in caught.value.hint
 
 
 def test_a_cluster_without_kserve(only: Any, kube: Kube) -> None:
