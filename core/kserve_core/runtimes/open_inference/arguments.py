@@ -51,7 +51,7 @@ def _named(inputs: Any) -> dict[str, Any]:
     pairs: list[tuple[Any, Any]]
     if isinstance(inputs, Mapping):
         pairs = list(inputs.items())
-    elif isinstance(inputs, Sequence) and all(isinstance(item, Tensor) for item in inputs):
+    elif isinstance(inputs, (list, tuple)) and all(isinstance(item, Tensor) for item in inputs):
         pairs = [(tensor.name, tensor) for tensor in inputs]
     else:
         msg = f"inputs must be a dict of names and values, or a list of tensors, not {type(inputs).__name__}."

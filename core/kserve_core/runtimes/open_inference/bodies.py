@@ -15,7 +15,7 @@ from kserve_core.errors import ConfigurationError, KServeError
 from kserve_core.failures import embedded_error
 from kserve_core.runtimes.open_inference.dialects import Dialect
 from kserve_core.runtimes.open_inference.errors import Asked, explain
-from kserve_core.runtimes.open_inference.parameters import check_tensors
+from kserve_core.runtimes.open_inference.parameters import check_tensors, json_value
 from kserve_core.runtimes.open_inference.values import InferRequest, InferResult
 from kserve_core.tensors import Tensor, tensor_from_json
 
@@ -168,7 +168,11 @@ def load_json(data: bytes | memoryview, what: str, *, status: int | None = None)
 def _input(tensor: Tensor, parts: list[bytes], asked: Asked, *, send: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
     # A tensor taken from an answer still says how many bytes it had there.
-    parameters = {name: value for name, value in tensor.parameters.items() if name != "binary_data_size"}
+    parameters = {
+        name: json_value(name, value, asked.dialect)
+        for name, value in tensor.parameters.items()
+        if name != "binary_data_size"
+    }
     if not (send and tensor.raw is not None and tensor.size >= LARGE):
         try:
             entry["data"] = _json_data(tensor, asked.dialect)

@@ -106,7 +106,4 @@ def server_limit(metadata: ModelMetadata, batch_size: int | None) -> int | None:
     A `max_batch_size` of 0 means that the server adds no batch dimension of its own, and says nothing about how many
     rows the model takes.
     """
-    if batch_size is not None and batch_size < 1:
-        msg = f"batch_size must be at least 1, not {batch_size}."
-        raise ConfigurationError(msg)
     return least(metadata.max_batch_size or None, batch_size)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from kserve_core.runtimes.checks import refuse as _refuse
 
 Pooling = Literal["mean", "cls", "last", "none"]
 """How token states become one vector: their mean, the first token's, the last one's; `none`: the model has pooled."""
@@ -29,6 +31,9 @@ class TensorOptions:
         cumulative: Whether each piece of a streamed text repeats all text before it, as TensorRT-LLM does with
             `accumulate_tokens`; None and False are new text only.
         batch_size: Most texts of one request, where the model's configuration does not tell it.
+
+    Raises:
+        ConfigurationError: If something is not what it can be.
     """
 
     input_name: str | None = None
@@ -43,3 +48,18 @@ class TensorOptions:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     cumulative: bool | None = None
     batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.pooling is not None and self.pooling not in get_args(Pooling):
+            _refuse("pooling", self.pooling, f"one of {', '.join(map(repr, get_args(Pooling)))}, or None")
+        for name in ("max_length", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                _refuse(name, value, "a whole number of at least 1, or None")
+        for name in ("input_name", "query_input_name", "output_name"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and value):
+                _refuse(name, value, "a name, or None")
+        for name in ("extra_inputs", "parameters"):
+            if not isinstance(getattr(self, name), Mapping):
+                _refuse(name, getattr(self, name), "a dict")

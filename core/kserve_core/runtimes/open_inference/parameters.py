@@ -109,7 +109,17 @@ def json_value(name: Any, given: Any, dialect: Dialect) -> Any:
             f"is of type {type(given).__name__}, which {dialect.title} does not take",
             "Its parameters are text, numbers or booleans; lists are sent as inputs.",
         )
+    if not _finite(value):
+        _refuse(name, "holds NaN or infinity, which JSON does not have", "Send them as text.")
     return value
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _name(name: Any) -> str:

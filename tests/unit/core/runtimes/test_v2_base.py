@@ -372,3 +372,21 @@ def test_no_tensor_is_shown():
 def test_a_strange_configuration_is_read_as_far_as_it_goes(strange):
     described = ModelMetadata("m")
     assert with_config(described, {**strange, "max_batch_size": 4}).max_batch_size == 4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pooling": "max"},
+        {"max_length": 0},
+        {"max_length": "8"},
+        {"batch_size": 0},
+        {"input_name": 5},
+        {"output_name": ""},
+        {"parameters": [1]},
+        {"extra_inputs": "x"},
+    ],
+)
+def test_an_option_that_can_mean_nothing_is_refused_at_once(wrong):
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        OpenInferenceRuntime(**wrong)

@@ -103,6 +103,7 @@ def test_a_server_that_does_not_say_what_it_is_gets_what_all_take():
         ({"text": [["a"]], "ids": [[1, 2]]}, "the shape [1, 1]", "text BYTES[-1]"),
         ({1: ["a"]}, "must be text", ""),
         (["a"], "must be a dict", "infer({"),
+        ("", "must be a dict", "infer({"),
         ({"text": Tensor.of("ids", [1])}, "is named 'ids'", ""),
     ],
 )

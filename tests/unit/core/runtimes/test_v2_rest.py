@@ -379,3 +379,13 @@ def test_no_headers_and_no_parameters_are_shown():
         [Tensor.of("x", ["secret"])], model="m", headers={"authorization": "secret"}, parameters={"a": "secret"}
     )
     assert "secret" not in repr(request)
+
+
+def test_no_parameter_loses_its_value_in_json():
+    client = Server().client("mlserver")
+    for parameters in ({"a": math.nan}, {"a": [1.0, math.inf]}, {"a": {"b": math.nan}}):
+        with pytest.raises(ConfigurationError, match="'a'"):
+            client.run(client.runtime.infer(client.runtime.request([], model="m", parameters=parameters)))
+        tensor = Tensor.of("x", [1], parameters=parameters)
+        with pytest.raises(ConfigurationError, match="'a'"):
+            client.run(client.runtime.infer(client.runtime.request([tensor], model="m")))
