@@ -77,7 +77,7 @@ class Plan:
             raise ConfigurationError(msg)
         own = {name: value for name, value in named.items() if name not in (*asking, "base_url")}
         _check_names(family, own)
-        key = None if runtime is None else _key(runtime)
+        key = None if runtime is None else _key(runtime, family)
         if key is not None:
             family.load(key)
         return cls(
@@ -252,11 +252,11 @@ def _renamed(fields: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str,
     return named
 
 
-def _key(runtime: object) -> str:
+def _key(runtime: object, family: Family) -> str:
     if not isinstance(runtime, str):
         msg = "A runtime must be text."
         raise ConfigurationError(msg, hint="For example runtime='vllm'.")
-    return get_runtime(runtime).key
+    return get_runtime(runtime, among=family.classes).key
 
 
 def _check_names(family: Family, fields: Mapping[str, Any]) -> None:
@@ -272,7 +272,7 @@ def _check_names(family: Family, fields: Mapping[str, Any]) -> None:
 def _checked_sets(family: Family, sets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     checked = {}
     for runtime, fields in sets.items():
-        key = _key(runtime)
+        key = _key(runtime, family)
         cls = family.load(key)
         for name in fields:
             if family.aliases.get(name, name) in (*CONNECTION, "base_url", "protocol"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -46,17 +47,22 @@ RUNTIMES: dict[str, RuntimeEntry] = {
 }
 
 
-def get_runtime(key: str) -> RuntimeEntry:
+def get_runtime(key: str, *, among: Collection[str] = ()) -> RuntimeEntry:
     """The runtime of a name, however it is capitalized.
+
+    Args:
+        key: The name.
+        among: The names to propose where there is none of this name; all if not given.
 
     Raises:
         ConfigurationError: If there is none.
     """
     entry = RUNTIMES.get(key.lower())
     if entry is None:
-        near = get_close_matches(key.lower(), RUNTIMES, n=1)
+        names = sorted(among or RUNTIMES)
+        near = get_close_matches(key.lower(), names, n=1)
         msg = f"There is no runtime {key!r}."
         raise ConfigurationError(
-            msg, hint=f"{f'Did you mean {near[0]!r}? ' if near else ''}There are {', '.join(sorted(RUNTIMES))}."
+            msg, hint=f"{f'Did you mean {near[0]!r}? ' if near else ''}There are {', '.join(names)}."
         )
     return entry

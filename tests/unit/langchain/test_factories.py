@@ -257,3 +257,13 @@ def test_functions_for_event_loops_take_the_same(name: str) -> None:
     assert inspect.iscoroutinefunction(other)
     assert (other.__name__, other.__doc__) == (f"a{name}", f"The same as `{name}`, without blocking.")
     assert pickle.loads(pickle.dumps(other)) is other
+
+
+@pytest.mark.parametrize(("make", "there"), [(lk.chat_model, False), (lk.embeddings, True)])
+def test_a_runtime_that_is_misspelt_is_answered_with_those_there_is_a_class_for(
+    make: Callable[..., Any], there: bool
+) -> None:
+    with pytest.raises(ValueError, match="no runtime 'kserv'") as caught:
+        make(URL, runtime="kserv")
+    assert ("kserve," in str(caught.value)) is there
+    assert "triton" in str(caught.value)
