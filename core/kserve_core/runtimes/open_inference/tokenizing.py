@@ -103,6 +103,7 @@ class LocalTokenizer:
             ConfigurationError: If something is not a text, or `cut` leaves no room for a token.
             ContextOverflowError: If a row is longer than `limit` and not to be cut.
         """
+        _check_encodable(texts if pairs is None else (*texts, *pairs))
         rows = self._rows(texts if pairs is None else list(zip(texts, pairs, strict=True)))
         if cut is not None:
             for index, row in enumerate(rows):
@@ -116,10 +117,8 @@ class LocalTokenizer:
 
     def count(self, text: str, *, special: bool = True) -> list[int]:
         """A text's token ids, with or without the special tokens around it."""
-        try:
-            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
-        except (TypeError, UnicodeEncodeError):
-            raise _not_text() from None
+        _check_encodable([text])
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
         return ids
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
@@ -141,10 +140,7 @@ class LocalTokenizer:
 
     def _rows(self, texts: Sequence[Any]) -> list[Any]:
         encode = getattr(self._tokenizer, "encode_batch_fast", self._tokenizer.encode_batch)
-        try:
-            rows: list[Any] = encode(list(texts))
-        except (TypeError, UnicodeEncodeError):
-            raise _not_text() from None
+        rows: list[Any] = encode(list(texts))
         return rows
 
     def _shortened(self, text: str, pair: str | None, cut: int) -> Any:
@@ -263,6 +259,14 @@ def _too_long(what: str, position: int, count: int, limit: int) -> ContextOverfl
         hint="Split the text, have it cut (truncate=-1), or set max_length if the model takes more.",
         layer="client",
     )
+
+
+def _check_encodable(texts: Sequence[Any]) -> None:
+    """Asked before the library is: older ones take half a character for another one."""
+    try:
+        "".join(texts).encode()
+    except (TypeError, UnicodeEncodeError):
+        raise _not_text() from None
 
 
 def _not_text() -> ConfigurationError:
