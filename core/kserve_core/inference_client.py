@@ -16,11 +16,11 @@ from kserve_core.client import RuntimeClient
 from kserve_core.credentials import ApiKey
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import ConfigurationError, NotFoundError, PermissionDeniedError
+from kserve_core.names import listed
 from kserve_core.observe import Named
 from kserve_core.runtimes.open_inference.arguments import as_tensors, check_outputs
 from kserve_core.runtimes.open_inference.base import OpenInferenceRuntime
 from kserve_core.runtimes.open_inference.dialects import DIALECTS, PLAIN, dialect_named
-from kserve_core.runtimes.open_inference.naming import listed
 from kserve_core.runtimes.open_inference.results import InferenceResult
 from kserve_core.runtimes.open_inference.values import (
     InferRequest,

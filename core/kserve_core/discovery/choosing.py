@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from kserve_core.discovery.adoption import ASKING, CONNECTION, check_base_url, endpoint_arguments
 from kserve_core.discovery.families import Family, FrameworkClass, own_fields, title
 from kserve_core.errors import ConfigurationError, PermissionDeniedError
+from kserve_core.names import PARAMETER, nearest
 from kserve_core.runtimes.registry import get_runtime
 
 if TYPE_CHECKING:
@@ -264,9 +264,9 @@ def _check_names(family: Family, fields: Mapping[str, Any]) -> None:
     for name in fields:
         if not any(cls.takes(name) for cls in classes):
             known = {known for cls in classes for known in getattr(cls, "model_fields", ())}
-            near = get_close_matches(name, sorted(known), n=1, cutoff=0.7)
+            near = nearest(name, sorted(known), likeness=PARAMETER)
             msg = f"No class that {family.package}.{family.factory} chooses from has an argument {name!r}."
-            raise ConfigurationError(msg, hint=f"Did you mean {near[0]}?" if near else "")
+            raise ConfigurationError(msg, hint=f"Did you mean {near}?" if near else "")
 
 
 def _checked_sets(family: Family, sets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from kserve_core.calls import Call, Flow, Parallel
 from kserve_core.discovery.api import KubernetesApi
@@ -14,6 +13,7 @@ from kserve_core.discovery.isvc import deployment_mode, read_inference_service, 
 from kserve_core.discovery.llm import read_inference_graph, read_llm_inference_service
 from kserve_core.discovery.wanted import Wanted, check_name
 from kserve_core.errors import KServeError, NotFoundError, PermissionDeniedError
+from kserve_core.names import did_you_mean
 
 _VERSIONS = ("v1alpha2", "v1alpha1")
 _GRANT = (
@@ -88,9 +88,8 @@ def _names(api: KubernetesApi, namespace: str) -> Flow[list[str]]:
 
 
 def _similar(name: str, names: Sequence[str]) -> str:
-    near = get_close_matches(name, names, n=1)
-    if near:
-        return f"Did you mean {near[0]!r}?"
+    if near := did_you_mean(name, names):
+        return near.rstrip()
     if names:
         return f"There are {', '.join(sorted(names)[:20])}."
     return "Check the name, namespace=... and context=..."

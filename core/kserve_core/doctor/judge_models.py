@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
 from kserve_core.discovery.detect import Detected
 from kserve_core.doctor.findings import Finding
 from kserve_core.doctor.judge_access import names
 from kserve_core.errors import KServeError
+from kserve_core.names import nearest
 from kserve_core.runtimes.registry import RUNTIMES
 from kserve_core.types import ModelInfo
 
@@ -72,8 +72,8 @@ def judge_models(
     facts = {"models": [_facts(model) for model in models], "wanted": wanted}
     detail = "\n".join(line for line in map(_line, models[:20]) if line)
     if wanted is not None and listed and known and wanted not in known:
-        near = get_close_matches(wanted, known, n=1)
-        fix = f"Did you mean --model {near[0]}? " if near else ""
+        near = nearest(wanted, known)
+        fix = f"Did you mean --model {near}? " if near else ""
         fix += f"It serves {names(known, 20)}. {_OTHER_NAMES}"
         title = f"there is no model {wanted!r}"
         return Finding(step="models", status="failed", title=title, detail=detail, fix=fix, facts=facts)

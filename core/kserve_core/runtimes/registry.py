@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 from kserve_core.capabilities import Runtime
 from kserve_core.errors import ConfigurationError
+from kserve_core.names import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,6 @@ def get_runtime(key: str, *, among: Collection[str] = ()) -> RuntimeEntry:
     entry = RUNTIMES.get(key.lower())
     if entry is None:
         names = sorted(among or RUNTIMES)
-        near = get_close_matches(key.lower(), names, n=1)
         msg = f"There is no runtime {key!r}."
-        raise ConfigurationError(
-            msg, hint=f"{f'Did you mean {near[0]!r}? ' if near else ''}There are {', '.join(names)}."
-        )
+        raise ConfigurationError(msg, hint=f"{did_you_mean(key.lower(), names)}There are {', '.join(names)}.")
     return entry

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import orjson
@@ -13,7 +12,6 @@ from kserve_core.calls import ErrorReader, GrpcErrorReader, GrpcFailure, Respons
 from kserve_core.error_bodies import ErrorBody, read_error_body, tidy
 from kserve_core.errors import (
     BadResponseError,
-    ConfigurationError,
     ContextOverflowError,
     InvalidRequestError,
     KServeError,
@@ -24,6 +22,7 @@ from kserve_core.errors import (
 )
 from kserve_core.failures import describe, error_from_response
 from kserve_core.runtimes.caikit.tasks import Task
+from kserve_core.runtimes.model_names import known_models, no_such_model
 
 _UNKNOWN_MODEL = re.compile(r"^Model '?(?P<name>.*?)'? (is )?not loaded\b")
 _OVERFLOW = re.compile(r"exceeds the maximum sequence length|plus prefix length|must have less than \d+ tokens")
@@ -145,32 +144,15 @@ def failed_answer(model: str | None, partial_text: str) -> ServerError:
     )
 
 
-def several_models(names: Sequence[str]) -> ConfigurationError:
-    """The error for a server with several models where none was chosen."""
-    shown = f"{', '.join(map(repr, names[:20]))}{', ...' if len(names) > 20 else ''}"
-    msg = f"The server has {len(names)} models, so `model` has to be given."
-    return ConfigurationError(msg, hint=f"It has {shown}.")
-
-
 def model_not_found(model: str | None, known: Sequence[str], *, said: str = "") -> ModelNotFoundError:
     """The error for a model that is not loaded; it tells which ones are, where known."""
-    subject = f"a model named {model!r}" if model else "this model"
-    return ModelNotFoundError(
-        f"The server has not loaded {subject}.",
-        hint=known_hint(model, known),
-        layer="model",
-        status=404,
-        server_message=said,
-    )
+    return no_such_model("The server has not loaded", model, hint=known_hint(model, known), said=said)
 
 
 def known_hint(model: str | None, known: Sequence[str]) -> str:
     """What to say about the names that would have worked."""
-    if not known:
-        return "A model's name is that of its folder on the server; models() lists them."
-    near = get_close_matches(model or "", known, n=1)
-    lead = f"Did you mean {near[0]!r}? " if near else ""
-    return f"{lead}It has {', '.join(map(repr, known[:20]))}{', ...' if len(known) > 20 else ''}."
+    otherwise = "A model's name is that of its folder on the server; models() lists them."
+    return known_models("It has", model, known, otherwise=otherwise)
 
 
 def _meaning(

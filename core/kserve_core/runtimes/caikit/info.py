@@ -7,7 +7,7 @@ from typing import Any
 
 from kserve_core._json import unexpected
 from kserve_core.errors import ModelNotFoundError
-from kserve_core.runtimes.caikit.errors import several_models
+from kserve_core.runtimes.model_names import several_models
 from kserve_core.types import ModelInfo
 
 _MODELS = "a list of models"
@@ -49,7 +49,7 @@ def pick(models: Sequence[ModelInfo]) -> str:
         msg = "The server has no model."
         raise ModelNotFoundError(msg, hint="It may still be loading.", layer="model")
     if len(models) > 1:
-        raise several_models([model.id for model in models])
+        raise several_models([model.id for model in models], "The server has", "It has")
     return models[0].id
 
 

@@ -8,12 +8,12 @@ left to the server.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from numbers import Real
 from typing import Any, NoReturn
 
 from kserve_core.capabilities import Params
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.names import PARAMETER, did_you_mean
 from kserve_core.runtimes.checks import OMIT, Check, boolean, integer, number, refuse, texts
 
 DEFAULT_MAX_TOKENS = 20
@@ -220,8 +220,7 @@ def _unknown(name: str) -> NoReturn:
     if name in _ELSEWHERE:
         reason = _ELSEWHERE[name]
         raise UnsupportedParameterError(msg, hint=f"{reason[0].upper()}{reason[1:]}.")
-    near = get_close_matches(name, [*_PARAMETERS, *_GROUPS, *_OWN_NAMES], n=1, cutoff=0.7)
-    meant = f"Did you mean {near[0]!r}? " if near else ""
+    meant = did_you_mean(name, [*_PARAMETERS, *_GROUPS, *_OWN_NAMES], likeness=PARAMETER)
     raise UnsupportedParameterError(
         msg, hint=f"{meant}One that a newer server has and this package does not know goes into extra_body."
     )

@@ -28,6 +28,7 @@ from kserve_core.runtimes.caikit.params import merged, truncation
 from kserve_core.runtimes.caikit.rest import Rest
 from kserve_core.runtimes.caikit.tasks import GENERATION, SIMILARITIES, SIMILARITY, STREAM, TOKENIZATION, Task
 from kserve_core.runtimes.caikit.tokenize import read_tokens
+from kserve_core.runtimes.model_names import find_model
 from kserve_core.types import EmbeddingResult, Generation, GenerationChunk, ModelInfo, Ranking, TextResult, Tokenization
 
 T = TypeVar("T")
@@ -241,15 +242,7 @@ class CaikitRuntime:
             ModelNotFoundError: If the server has no such model.
         """
         name = model or self.model
-        for known in self._known:
-            if known.id == name:
-                return known
-        models = yield from self.models()
-        name = name or pick(models)
-        info = next((info for info in models if info.id == name), None)
-        if info is None:
-            raise model_not_found(name, self._names())
-        return info
+        return (yield from find_model(name, self._known, self.models, pick=pick, missing=model_not_found))
 
     def resolve_model(self, model: str | None = None) -> Flow[str | None]:
         """The model to ask: the given one, the runtime's, or the only one the server has.

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kserve_core.errors import ConfigurationError
+from kserve_core.names import did_you_mean, listed
 from kserve_core.runtimes.open_inference.dialects import Dialect
 from kserve_core.runtimes.open_inference.errors import declared_hint, shown_spec
-from kserve_core.runtimes.open_inference.naming import listed, suggestion
 from kserve_core.runtimes.open_inference.values import ModelMetadata, TensorSpec
 from kserve_core.tensors import Tensor
 
@@ -43,7 +43,7 @@ def check_outputs(outputs: Sequence[str], described: ModelMetadata, dialect: Dia
             raise ConfigurationError(msg)
         if dialect.strict_inputs and names and name not in names:
             msg = f"The model {described.name!r} has no output {name!r}."
-            raise ConfigurationError(msg, hint=f"{suggestion(name, names)}It has {listed(names)}.")
+            raise ConfigurationError(msg, hint=f"{did_you_mean(name, names)}It has {listed(names)}.")
     return wanted
 
 
@@ -81,7 +81,7 @@ def _check_names(names: list[str], described: ModelMetadata, dialect: Dialect) -
     if unknown and (dialect.strict_inputs or missing):
         msg = f"The model {described.name!r} has no input {unknown[0]!r}."
         lacking = [name for name in declared if name not in names]
-        raise ConfigurationError(msg, hint=f"{suggestion(unknown[0], lacking)}{declared_hint(described)}")
+        raise ConfigurationError(msg, hint=f"{did_you_mean(unknown[0], lacking)}{declared_hint(described)}")
     if missing and dialect.strict_inputs and certain:
         msg = f"The model {described.name!r} needs {_also(missing)}, which {_was(missing)} not given."
         raise ConfigurationError(msg, hint=declared_hint(described))

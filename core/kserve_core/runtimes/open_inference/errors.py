@@ -32,8 +32,9 @@ from kserve_core.errors import (
 )
 from kserve_core.failures import error_from_response
 from kserve_core.grpc_failures import CODES
+from kserve_core.names import listed
+from kserve_core.runtimes.model_names import known_models, no_such_model
 from kserve_core.runtimes.open_inference.dialects import OPENVINO, TRITON, Dialect
-from kserve_core.runtimes.open_inference.naming import listed, suggestion
 from kserve_core.runtimes.open_inference.values import ModelMetadata, TensorSpec
 
 What = Literal["infer", "stream", "metadata", "config", "ready", "repository", "load", "server"]
@@ -178,23 +179,15 @@ def model_not_found(
     model: str | None, known: Sequence[str] = (), *, said: str = "", status: int | None = 404
 ) -> ModelNotFoundError:
     """The error for a model that is not there; it tells which ones are, where known."""
-    subject = f"a model named {model!r}" if model else "this model"
-    return ModelNotFoundError(
-        f"The server does not serve {subject}.",
-        hint=known_models_hint(model, known),
-        layer="model",
-        status=status,
-        server_message=said,
-    )
+    hint = known_models_hint(model, known)
+    return no_such_model("The server does not serve", model, hint=hint, said=said, status=status)
 
 
 def known_models_hint(model: str | None, known: Sequence[str]) -> str:
     """What to say about the names that would have worked."""
-    if not known:
-        return hints.MODEL
     if model in known:
         return "The server's repository has it, but it is not loaded; load_model() does that where it is allowed."
-    return f"{suggestion(model or '', tuple(known))}The server has {listed(tuple(known))}."
+    return known_models("The server has", model, known, otherwise=hints.MODEL)
 
 
 def declared_hint(declared: ModelMetadata | None) -> str:

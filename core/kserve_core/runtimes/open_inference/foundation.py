@@ -17,13 +17,15 @@ from kserve_core.errors import (
     PermissionDeniedError,
     UnsupportedParameterError,
 )
+from kserve_core.names import listed
+from kserve_core.runtimes.model_names import several_models
 from kserve_core.runtimes.open_inference.dialects import OPENVINO, PLAIN, Dialect
 from kserve_core.runtimes.open_inference.errors import (
     is_missing_route,
     known_models_hint,
 )
 from kserve_core.runtimes.open_inference.metadata import is_ready, with_config
-from kserve_core.runtimes.open_inference.naming import checked_model, checked_version, listed
+from kserve_core.runtimes.open_inference.naming import checked_model, checked_version
 from kserve_core.runtimes.open_inference.options import TensorOptions
 from kserve_core.runtimes.open_inference.rest import Rest
 from kserve_core.runtimes.open_inference.values import (
@@ -307,7 +309,5 @@ def _pick(models: Sequence[RepositoryModel]) -> str:
     if len(ready) == 1:
         return ready[0]
     if len(names) > 1:
-        shown = ready or names
-        msg = f"The server has {len(shown)} models, so `model` has to be given."
-        raise ConfigurationError(msg, hint=f"It has {listed(shown)}.")
+        raise several_models(ready or names, "The server has", "It has")
     return names[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
@@ -108,15 +107,3 @@ def checked_version(version: Any, dialect: Dialect) -> str | None:
         msg = f"{dialect.title}'s versions are whole numbers, not {text!r}."
         raise ConfigurationError(msg, hint="For example model_version='1'.")
     return text
-
-
-def suggestion(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """`Did you mean ...? ` if a known name is near, else nothing."""
-    near = get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]!r}? " if near else ""
-
-
-def listed(names: list[str] | tuple[str, ...], most: int = 20) -> str:
-    """Names as a sentence shows them, bounded."""
-    shown = ", ".join(repr(name[:100]) for name in names[:most])
-    return f"{shown}{', ...' if len(names) > most else ''}"

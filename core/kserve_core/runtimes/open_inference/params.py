@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from kserve_core._json import encode
 from kserve_core.capabilities import Params
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.names import nearest
 from kserve_core.runtimes.checks import (
     OMIT,
     Check,
@@ -336,7 +336,7 @@ def _no_place(name: str, model: TextModel) -> NoReturn:
         msg = f"The model {called!r} gives one answer to a prompt, so n must be 1."
         raise UnsupportedParameterError(msg, hint="Send the prompt several times, each with another seed.")
     msg = f"The model {called!r} has no place for the parameter {name!r}."
-    known = _OTHER_NAMES.get(name) or next(iter(get_close_matches(name, list(CHECKS), n=1, cutoff=0.75)), "")
+    known = _OTHER_NAMES.get(name) or nearest(name, CHECKS, likeness=0.75)
     meant = f"Did you mean {known!r}? " if known and known != name else ""
     hint = f"{meant}{model.declares()}"
     if model.kind == "tensors":

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from kserve_core.names import listed
 from kserve_core.runtimes.open_inference.bodies import result_of
 from kserve_core.runtimes.open_inference.dialects import Dialect
 from kserve_core.runtimes.open_inference.errors import Asked, stream_failure
-from kserve_core.runtimes.open_inference.naming import listed
 from kserve_core.runtimes.open_inference.streams import ASK_FINAL, EventStream, MessageStream
 from kserve_core.runtimes.open_inference.values import InferRequest, InferResult
 from kserve_core.tensors import Tensor

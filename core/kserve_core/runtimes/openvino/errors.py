@@ -24,7 +24,7 @@ from kserve_core.errors import (
     ServerError,
 )
 from kserve_core.failures import describe
-from kserve_core.runtimes.open_inference.naming import listed, suggestion
+from kserve_core.runtimes.model_names import known_models, no_such_model
 
 Task = Literal["chat", "completion", "embedding", "rerank", "tokenize", "info"]
 
@@ -71,22 +71,14 @@ def explain(task: Task, *, model: str | None = None, known: Sequence[str] = ()) 
 
 def known_models_hint(model: str | None, known: Sequence[str]) -> str:
     """What to say about the names that would have worked."""
-    if not known:
-        return "The name is the one the server lists under /v3/models."
-    names = list(known)
-    return f"{suggestion(model or '', names)}It serves {listed(names)}."
+    otherwise = "The name is the one the server lists under /v3/models."
+    return known_models("It serves", model, known, otherwise=otherwise)
 
 
 def model_not_found(model: str | None, known: Sequence[str], *, said: str = "") -> ModelNotFoundError:
     """The error for a name the endpoint does not serve; it tells the names it does serve, where known."""
-    subject = f"a model named {model!r}" if model else "this model"
-    return ModelNotFoundError(
-        f"The endpoint does not serve {subject}.",
-        hint=known_models_hint(model, known),
-        layer="model",
-        status=404,
-        server_message=said,
-    )
+    hint = known_models_hint(model, known)
+    return no_such_model("The endpoint does not serve", model, hint=hint, said=said)
 
 
 def _explain(status: int, body: ErrorBody, task: Task, model: str | None, known: Sequence[str]) -> KServeError | None:

@@ -16,6 +16,7 @@ from kserve_core.batching import joined, rerank_all
 from kserve_core.calls import AnyCall, Call, ErrorReader, Exchange, Flow, Parallel, Response, StreamCall
 from kserve_core.capabilities import ChatRequest, EmbeddingRequest, RerankRequest, TextRequest
 from kserve_core.errors import ConfigurationError, KServeError, NotFoundError, ServerError, UnsupportedParameterError
+from kserve_core.runtimes.model_names import find_model
 from kserve_core.runtimes.open_inference.base import OpenInferenceRuntime
 from kserve_core.runtimes.open_inference.dialects import OPENVINO
 from kserve_core.runtimes.openvino.errors import Task, explain, model_not_found
@@ -288,14 +289,7 @@ class OpenVINOGenerative(VLLMRuntime):
             ModelNotFoundError: If the server lists no such model.
         """
         name = model or self.model
-        models: Sequence[ModelInfo] = self._known
-        if not any(known.id == name for known in models):
-            models = yield from self.models()
-        name = name or pick_served(models)
-        info = next((info for info in models if info.id == name), None)
-        if info is None:
-            raise model_not_found(name, [known.id for known in models])
-        return info
+        return (yield from find_model(name, self._known, self.models, pick=pick_served, missing=model_not_found))
 
     def version(self) -> Flow[str]:
         """The server's version."""

@@ -7,11 +7,11 @@ here; a field of a newer server goes into `extra_body`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
 from kserve_core.capabilities import OutputConstraint, Params
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.names import PARAMETER, did_you_mean
 from kserve_core.runtimes.checks import OMIT, Check, boolean, integer, mapping, number, refuse, texts
 from kserve_core.runtimes.vllm.constraints import constraint_of, wire_constraint
 
@@ -174,7 +174,6 @@ def _unknown(task: Task, name: str) -> NoReturn:
         kinds = {"chat": "chat", "completion": "text completions"}
         msg = f"OpenVINO Model Server takes {name!r} for {kinds[other]} only, not for {kinds[task]}."
         raise UnsupportedParameterError(msg)
-    near = get_close_matches(name, list(TABLES[task]), n=1, cutoff=0.7)
-    meant = f"Did you mean {near[0]!r}? " if near else ""
+    meant = did_you_mean(name, TABLES[task], likeness=PARAMETER)
     msg = f"OpenVINO Model Server has no parameter {name!r}."
     raise UnsupportedParameterError(msg, hint=f"{meant}A field this package does not know goes into extra_body.")

@@ -7,11 +7,11 @@ most tokens, the smallest temperature) are left to it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from kserve_core.capabilities import OutputConstraint, Params
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.names import PARAMETER, did_you_mean
 from kserve_core.protos import messages
 from kserve_core.runtimes.checks import OMIT, Check, boolean, integer, number, one_of, refuse, text, texts
 from kserve_core.runtimes.tgis.constraints import NAMES as CONSTRAINTS
@@ -258,6 +258,5 @@ def _unknown(name: str) -> NoReturn:
     if name in _OTHER_NAMES:
         said = _OTHER_NAMES[name]
         raise UnsupportedParameterError(msg, hint=f"{said[0].upper()}{said[1:]}.")
-    near = get_close_matches(name, [*TABLE, *CONSTRAINTS], n=1, cutoff=0.7)
-    meant = f"Did you mean {near[0]!r}? " if near else ""
+    meant = did_you_mean(name, [*TABLE, *CONSTRAINTS], likeness=PARAMETER)
     raise UnsupportedParameterError(msg, hint=f"{meant}A field of its Parameters message goes into extra_body.")

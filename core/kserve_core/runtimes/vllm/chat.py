@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ from kserve_core.calls import Response
 from kserve_core.capabilities import ChatRequest
 from kserve_core.error_bodies import read_error_body
 from kserve_core.errors import ConfigurationError
+from kserve_core.names import did_you_mean
 from kserve_core.runtimes.vllm.constraints import constraint_of, wire_constraint
 from kserve_core.runtimes.vllm.guardrails import BLOCKED, blocks, guarded, refusal_of
 from kserve_core.runtimes.vllm.params import wire_params
@@ -133,10 +133,8 @@ def _tool_choice(choice: str | Mapping[str, Any], names: list[str]) -> str | dic
         msg = "A tool_choice that names a function needs the form {'type': 'function', 'function': {'name': ...}}."
         raise ConfigurationError(msg)
     if name not in names:
-        near = get_close_matches(name, names, n=1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
         msg = f"tool_choice names {name!r}, which is not among the tools."
-        raise ConfigurationError(msg, hint=f"{hint}The tools are {', '.join(map(repr, names))}.")
+        raise ConfigurationError(msg, hint=f"{did_you_mean(name, names)}The tools are {', '.join(map(repr, names))}.")
     return {"type": "function", "function": {"name": name}}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, Literal
 
 import orjson
@@ -21,6 +20,7 @@ from kserve_core.errors import (
     ServerError,
 )
 from kserve_core.failures import describe, error_from_response
+from kserve_core.runtimes.model_names import known_models, no_such_model
 
 Task = Literal["chat", "completion", "embedding", "rerank", "tokenize", "info"]
 
@@ -119,24 +119,14 @@ def is_error(event: dict[str, Any]) -> bool:
 
 def model_not_found(model: str | None, known: Sequence[str], *, said: str = "") -> ModelNotFoundError:
     """The error for a name the endpoint does not serve; it tells the names it does serve, where known."""
-    subject = f"a model named {model!r}" if model else "this model"
-    return ModelNotFoundError(
-        f"The endpoint does not serve {subject}.",
-        hint=known_models_hint(model, known),
-        layer="model",
-        status=404,
-        server_message=said,
-    )
+    hint = known_models_hint(model, known)
+    return no_such_model("The endpoint does not serve", model, hint=hint, said=said)
 
 
 def known_models_hint(model: str | None, known: Sequence[str]) -> str:
     """What to say about the names that would have worked."""
-    if not known:
-        return "The name is the one the server lists under /v1/models; leave `model` out if it serves one model only."
-    near = get_close_matches(model or "", known, n=1)
-    lead = f"Did you mean {near[0]!r}? " if near else ""
-    rest = ", ..." if len(known) > 20 else ""
-    return f"{lead}It serves {', '.join(map(repr, known[:20]))}{rest}."
+    otherwise = "The name is the one the server lists under /v1/models; leave `model` out if it serves one model only."
+    return known_models("It serves", model, known, otherwise=otherwise)
 
 
 def _explain(status: int, body: ErrorBody, task: Task, model: str | None, known: Sequence[str]) -> KServeError | None:

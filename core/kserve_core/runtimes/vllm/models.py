@@ -7,7 +7,8 @@ from typing import Any
 
 from kserve_core._json import decode_object, unexpected
 from kserve_core.calls import Response
-from kserve_core.errors import ConfigurationError, ModelNotFoundError
+from kserve_core.errors import ModelNotFoundError
+from kserve_core.runtimes.model_names import several_models
 from kserve_core.types import ModelInfo
 
 _WHAT = "a list of models"
@@ -41,9 +42,7 @@ def pick_served(models: Sequence[ModelInfo]) -> str:
         raise ModelNotFoundError(msg, hint="It may still be loading, or the base URL's path is not the model's.")
     roots = {model.root or model.id for model in bases}
     if len(bases) > 1 and len(roots) > 1:
-        names = ", ".join(repr(model.id) for model in bases[:20])
-        msg = f"The endpoint serves {len(bases)} models, so `model` has to be given."
-        raise ConfigurationError(msg, hint=f"It serves {names}{', ...' if len(bases) > 20 else ''}.")
+        raise several_models([model.id for model in bases], "The endpoint serves", "It serves")
     return bases[0].id
 
 

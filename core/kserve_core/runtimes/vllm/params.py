@@ -7,11 +7,11 @@ versions (how many stop strings, how many top log probabilities) are left to the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
 from kserve_core.capabilities import Params
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.names import PARAMETER, did_you_mean
 from kserve_core.runtimes.checks import (
     INT64_MAX,
     OMIT,
@@ -216,7 +216,6 @@ def _unknown(task: Task, name: str) -> NoReturn:
         kinds = {"chat": "chat", "completion": "text completions"}
         msg = f"vLLM takes {name!r} for {kinds[other]} only, not for {kinds[task]}."
         raise UnsupportedParameterError(msg)
-    near = get_close_matches(name, [*TABLES[task], *CONSTRAINTS], n=1, cutoff=0.7)
-    meant = f"Did you mean {near[0]!r}? " if near else ""
+    meant = did_you_mean(name, [*TABLES[task], *CONSTRAINTS], likeness=PARAMETER)
     msg = f"vLLM has no parameter {name!r}."
     raise UnsupportedParameterError(msg, hint=f"{meant}A field this package does not know goes into extra_body.")

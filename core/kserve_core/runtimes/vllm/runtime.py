@@ -16,6 +16,7 @@ from kserve_core.errors import (
     ResponseError,
     ServerError,
 )
+from kserve_core.runtimes.model_names import find_model
 from kserve_core.runtimes.vllm.chat import chat_body, read_chat
 from kserve_core.runtimes.vllm.chat_stream import ChatDecoder
 from kserve_core.runtimes.vllm.completions import CompletionDecoder, completion_body, read_completion
@@ -295,15 +296,7 @@ class VLLMRuntime:
             ModelNotFoundError: If the server lists no such model.
         """
         name = model or self.model
-        for known in self._known:
-            if known.id == name:
-                return known
-        models = yield from self.models()
-        name = name or pick_served(models)
-        info = next((info for info in models if info.id == name), None)
-        if info is None:
-            raise model_not_found(name, [known.id for known in models])
-        return info
+        return (yield from find_model(name, self._known, self.models, pick=pick_served, missing=model_not_found))
 
     def resolve_model(self, model: str | None = None) -> Flow[str | None]:
         """The name to send: the given one, the runtime's, or the one the server serves.
