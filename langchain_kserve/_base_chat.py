@@ -10,7 +10,7 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from typing_extensions import Self, override
 
 from kserve_core._version import __version__
@@ -23,8 +23,7 @@ from langchain_kserve._chunks import ChunkMaker
 from langchain_kserve._connection import KServeConnection
 from langchain_kserve._errors import ConfigurationError, UnsupportedParameterError, translated
 from langchain_kserve._requests import chat_request
-from langchain_kserve._runtimes import Declaration
-from langchain_kserve._sampling import SamplingFields
+from langchain_kserve._sampling import RequestFields, SamplingFields
 from langchain_kserve._tools import Tool, to_openai_tools, to_response_format, to_tool_choice
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ _WITHOUT_TOOLS = (
 )
 
 
-class RuntimeChat(KServeConnection, SamplingFields, BaseChatModel):
+class RuntimeChat(KServeConnection, RequestFields, SamplingFields, BaseChatModel):
     """Drives any runtime that answers conversations; a subclass names the runtime.
 
     Keyword arguments of a call go before the fields: any parameter by its name (None leaves it to the server),
@@ -45,26 +44,12 @@ class RuntimeChat(KServeConnection, SamplingFields, BaseChatModel):
     `extra_headers`, `stream_usage` and `send_reasoning`.
     """
 
-    model: str | None = None
-    """The model's name on the server. May be left out when the endpoint serves one model."""
-
     streaming: bool = False
     """Whether `invoke` streams, for callbacks that show tokens as they come."""
-
-    stream_usage: bool = True
-    """Whether to ask for token counts at the end of a stream."""
 
     send_reasoning: bool = False
     """Whether earlier answers' reasoning is sent back with them, for models that build on it."""
 
-    model_kwargs: Mapping[str, Any] = Field(default_factory=dict)
-    """Parameters of the runtime that have no field here, by name."""
-
-    extra_body: Mapping[str, Any] = Field(default_factory=dict)
-    """Fields sent as they are, over everything else; for what this package does not know."""
-
-    _declaration: ClassVar[Declaration]
-    _parameters: ClassVar[type[SamplingFields]] = SamplingFields
     _flags: ClassVar[ModelProfile] = {"text_inputs": True, "text_outputs": True}
     """What the runtime can do with any model, for `profile`."""
     _has_tools: ClassVar[bool] = True
@@ -92,12 +77,6 @@ class RuntimeChat(KServeConnection, SamplingFields, BaseChatModel):
             values["extra_body"] = dict(self.extra_body)
         return values
 
-    def _own_parameters(self) -> dict[str, Any]:
-        """The parameters that are set."""
-        values = self.__dict__
-        names = self._parameters.parameter_names()
-        return {**self.model_kwargs, **{name: values[name] for name in names if values[name] is not None}}
-
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
@@ -121,11 +100,6 @@ class RuntimeChat(KServeConnection, SamplingFields, BaseChatModel):
         if isinstance(template, ChatTemplate):  # its text is in no dump
             call["chat_template"] = template.source or template.name
         return super()._get_llm_string(stop=stop, **call)
-
-    @classmethod
-    @override
-    def is_lc_serializable(cls) -> bool:
-        return True
 
     @override
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:

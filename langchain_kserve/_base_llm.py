@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
 from langchain_core.language_models import LangSmithParams, LanguageModelInput
@@ -26,8 +26,7 @@ from langchain_kserve import _completions, _counting
 from langchain_kserve._connection import KServeConnection
 from langchain_kserve._constraints import take_constraint
 from langchain_kserve._errors import translated
-from langchain_kserve._runtimes import Declaration
-from langchain_kserve._sampling import SamplingFields
+from langchain_kserve._sampling import RequestFields, SamplingFields
 from langchain_kserve._structured_text import structured
 
 _OF_THE_RUN = frozenset({"tags", "metadata", "run_name", "run_id"})
@@ -36,7 +35,7 @@ _NOT_IN_THE_CACHE_KEY = frozenset({"extra_headers", "request_id", "stream_option
 _call_arguments: ContextVar[tuple[BaseLLM, Mapping[str, Any]] | None] = ContextVar("call_arguments", default=None)
 
 
-class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
+class RuntimeLLM(KServeConnection, RequestFields, SamplingFields, BaseLLM):
     """Drives any runtime that completes text; a subclass names the runtime.
 
     All prompts of a `generate` or `batch` travel in one request where the runtime takes several, else side by side,
@@ -46,20 +45,8 @@ class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
     `extra_headers`.
     """
 
-    model: str | None = None
-    """The model's name on the server. May be left out when the endpoint serves one model."""
-
-    model_kwargs: Mapping[str, Any] = Field(default_factory=dict)
-    """Parameters of the runtime that have no field here, by name."""
-
-    extra_body: Mapping[str, Any] = Field(default_factory=dict)
-    """Fields sent as they are, over everything else; for what this package does not know."""
-
     streaming: bool = False
     """Whether `invoke` and `generate` stream a single prompt's answer, for callbacks that show tokens as they come."""
-
-    stream_usage: bool = True
-    """Whether to ask for token counts at the end of a stream."""
 
     batch_size: int | None = Field(default=None, ge=1)
     """Most prompts in one request; None for all of them. What the server calls too large is halved in any case."""
@@ -69,9 +56,6 @@ class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
 
     rate_limiter: BaseRateLimiter | None = Field(default=None, exclude=True)
     """Asked before each call of the model; answers from the cache do not count."""
-
-    _declaration: ClassVar[Declaration]
-    _parameters: ClassVar[type[SamplingFields]] = SamplingFields
 
     @model_validator(mode="after")
     def _set_kserve_integrations_version(self) -> Self:
@@ -97,21 +81,11 @@ class RuntimeLLM(KServeConnection, SamplingFields, BaseLLM):
             values.update(noted[1])
         return values
 
-    def _own_parameters(self) -> dict[str, Any]:
-        values = self.__dict__
-        names = self._parameters.parameter_names()
-        return {**self.model_kwargs, **{name: values[name] for name in sorted(names) if values[name] is not None}}
-
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
         params["ls_provider"] = self._llm_type
         return params
-
-    @classmethod
-    @override
-    def is_lc_serializable(cls) -> bool:
-        return True
 
     # Requests
 

@@ -1,8 +1,14 @@
-"""The parameters every text and chat class takes, as constructor fields; each is sent only when it is set."""
+"""What every text and chat class takes, as constructor fields: parameters, and what else there is to a request.
 
-from typing import Annotated, Any
+Parameters are sent only when they are set.
+"""
 
-from pydantic import BaseModel, BeforeValidator
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from langchain_kserve._runtimes import Declaration
 
 
 def _as_list(value: Any) -> Any:
@@ -57,3 +63,34 @@ class PromptFields(SamplingFields):
 
     truncate_prompt_tokens: int | None = None
     """Keep only this many of the prompt's last tokens."""
+
+
+class RequestFields(BaseModel):
+    """The fields of a request that are no parameters, and what is set of the parameters."""
+
+    model: str | None = None
+    """The model's name on the server. May be left out when the endpoint serves one model."""
+
+    model_kwargs: Mapping[str, Any] = Field(default_factory=dict)
+    """Parameters of the runtime that have no field here, by name."""
+
+    extra_body: Mapping[str, Any] = Field(default_factory=dict)
+    """Fields sent as they are, over everything else; for what this package does not know."""
+
+    stream_usage: bool = True
+    """Whether to ask for token counts at the end of a stream."""
+
+    _declaration: ClassVar[Declaration]
+    _parameters: ClassVar[type[SamplingFields]] = SamplingFields
+    """The class that has the runtime's parameters as fields; the model joins it."""
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """LangChain may write it down (`dumps`) and make it again."""
+        return True
+
+    def _own_parameters(self) -> dict[str, Any]:
+        """The parameters that are set, in one order whatever order they were set in."""
+        values = self.__dict__
+        names = sorted(self._parameters.parameter_names())
+        return {**self.model_kwargs, **{name: values[name] for name in names if values[name] is not None}}
