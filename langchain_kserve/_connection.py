@@ -1,6 +1,5 @@
 """The constructor fields every class of this package shares, and the client made from them."""
 
-import difflib
 import os
 import pickle
 import threading
@@ -22,6 +21,7 @@ from typing_extensions import Self
 
 from kserve_core.credentials import TokenSource
 from kserve_core.discovery.adoption import Origin
+from kserve_core.names import PARAMETER, nearest
 from langchain_kserve._discovery import Discoverable
 from langchain_kserve._errors import ConfigurationError, translated
 from langchain_kserve._runtimes import Declaration
@@ -233,8 +233,8 @@ class KServeConnection(Discoverable, ServerInfo, BaseModel):
     @classmethod
     def _unknown(cls, name: str) -> ConfigurationError:
         known = [*cls.model_fields, *cls._aliases]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-        hint = f"Did you mean {near[0]}?" if near else ""
+        near = nearest(name, known, likeness=PARAMETER)
+        hint = f"Did you mean {near}?" if near else ""
         if not near and "extra_body" in cls.model_fields:
             hint = f"A request field this class does not know can be sent with extra_body={{{name!r}: ...}}."
         msg = f"{cls.__name__} has no argument {name!r}."

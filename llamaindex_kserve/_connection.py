@@ -1,6 +1,5 @@
 """How every LlamaIndex class of this package reaches its endpoint: the shared fields and the lazily built client."""
 
-import difflib
 import logging
 import os
 import pickle
@@ -17,6 +16,7 @@ from kserve_core.client import RuntimeClient
 from kserve_core.discovery.adoption import Origin
 from kserve_core.endpoint import Endpoint
 from kserve_core.errors import ConfigurationError, UnsupportedParameterError
+from kserve_core.names import did_you_mean
 from llamaindex_kserve._discovery import Discoverable
 from llamaindex_kserve._lookup import ModelLookup
 
@@ -238,10 +238,8 @@ class ConnectionMixin(Discoverable, BaseComponent):
         unknown = [name for name in data if name not in known]
         if not unknown:
             return
-        close = difflib.get_close_matches(unknown[0], list(known), n=1)
         msg = f"{cls.__name__} takes no argument named {', '.join(map(repr, unknown))}."
-        hint = f"Did you mean {close[0]!r}?" if close else ""
-        raise ConfigurationError(msg, hint=hint)
+        raise ConfigurationError(msg, hint=did_you_mean(unknown[0], known).rstrip())
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, _hide(value) if name == "api_key" else value)
