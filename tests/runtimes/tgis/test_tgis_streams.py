@@ -55,7 +55,7 @@ async def test_a_cancelled_task_that_streams(plain, stopped_early):
 
 async def test_a_cancelled_task_that_waits_for_a_whole_answer(plain, servers):
     generated = 0
-    for seconds in (1, 2, 4):  # a busy machine may not have begun yet, which would show nothing
+    for seconds in (0.2, 0.5, 1, 2):  # a busy machine may not have begun yet, which would show nothing
         watch = await asyncio.to_thread(Watch, servers["plain"]["http"])
         task = asyncio.create_task(plain.arun(plain.runtime.generate(ENDLESSLY)))
         await asyncio.sleep(seconds)
