@@ -14,7 +14,7 @@ from llama_index.core.ingestion.pipeline import get_transformation_hash
 from llama_index.core.schema import TextNode
 from llama_index.core.storage.kvstore import SimpleKVStore
 from unit.llamaindex.fake_endpoint import BASE_URL, TOKEN, FakeEndpoint, connect, vector_of
-from unit.llamaindex.test_embeddings import Handler
+from unit.llamaindex.handler import Handler
 from unit.llamaindex.test_rerank import BEST_FIRST, QUERY, nodes
 
 from llamaindex_kserve.embeddings import VLLMEmbedding

@@ -9,7 +9,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
 from unit.llamaindex.fake_endpoint import BASE_URL, TOKEN, FakeEndpoint, Recorder, connect
-from unit.llamaindex.test_embeddings import Handler
+from unit.llamaindex.handler import Handler
 
 from kserve_core.errors import AuthenticationError, ConfigurationError
 from llamaindex_kserve.rerank import VLLMRerank

@@ -25,11 +25,16 @@ MODELS = (
     "broken",
 )
 M = messages.inference
+RUNTIMES = ("triton", "mlserver", "kserve", "openvino")
 
 
 def text(name, *values, column=False):
     shape = [len(values), 1] if column else [len(values)]
     return {"name": name, "datatype": "BYTES", "shape": shape, "data": list(values)}
+
+
+CAT = {"id": "1", "inputs": [text("text", "a cat", "a dog")]}
+EMBED = "/v2/models/tiny-embedding/infer"
 
 
 def strings(*values):
@@ -71,3 +76,11 @@ def infer(model, *, id="1", parameters=None, raw=None, **texts):
         kind = {bool: "bool_param", int: "int64_param", str: "string_param", float: "double_param"}[type(value)]
         setattr(request.parameters[name], kind, value)
     return request
+
+
+def said(response):
+    """Status and body, JSON where it is."""
+    try:
+        return response.status_code, response.json()
+    except ValueError:
+        return response.status_code, response.text
