@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from kserve_core.devserver.grpc_host import GrpcStatus
+from kserve_core.devserver.grpc_exchange import GrpcStatus
 from kserve_core.devserver.messages import Reply, json_reply
 
 _CODES = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 500: "INTERNAL", 501: "UNAVAILABLE"}

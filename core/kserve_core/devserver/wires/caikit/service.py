@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kserve_core.devserver.grpc_host import GrpcContext, GrpcMethod
+from kserve_core.devserver.grpc_exchange import GrpcContext
+from kserve_core.devserver.grpc_host import GrpcMethod
 from kserve_core.devserver.settings import Settings
 from kserve_core.devserver.wires.caikit.errors import CaikitError
 from kserve_core.devserver.wires.caikit.schema import SHAPES

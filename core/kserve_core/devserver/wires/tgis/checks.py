@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from kserve_core.devserver.grpc_host import GrpcStatus
+from kserve_core.devserver.grpc_exchange import GrpcStatus
 from kserve_core.devserver.settings import Settings
 from kserve_core.protos import messages
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from kserve_core.devserver import tokens
-from kserve_core.devserver.grpc_host import GrpcContext, GrpcMethod
+from kserve_core.devserver.grpc_exchange import GrpcContext
+from kserve_core.devserver.grpc_host import GrpcMethod
 from kserve_core.devserver.settings import Settings
 from kserve_core.devserver.wires.tgis.checks import MAX_NEW_TOKENS, check_adapters, check_parameters, crash
 from kserve_core.devserver.wires.tgis.job import Job, make

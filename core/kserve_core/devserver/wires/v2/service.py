@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from kserve_core.devserver.faults import Fault
-from kserve_core.devserver.grpc_host import GrpcContext, GrpcMethod, GrpcStatus
+from kserve_core.devserver.grpc_exchange import GrpcContext, GrpcStatus
+from kserve_core.devserver.grpc_host import GrpcMethod
 from kserve_core.devserver.settings import Settings
 from kserve_core.devserver.wires.v2 import info
 from kserve_core.devserver.wires.v2.errors import V2Error
