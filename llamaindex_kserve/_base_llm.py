@@ -1,4 +1,4 @@
-"""The LLM base class that drives any runtime: the eight endpoints, metadata and token counting."""
+"""The LLM base class that drives any runtime: the eight endpoints and metadata."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
@@ -25,7 +25,7 @@ from kserve_core.calls import Exchange
 from kserve_core.capabilities import ChatRequest, TextRequest
 from kserve_core.errors import UnsupportedParameterError
 from kserve_core.types import ModelInfo, Tokenization
-from llamaindex_kserve._connection import ConnectionMixin
+from llamaindex_kserve._counting import TokenCounting
 from llamaindex_kserve._lookup import known_info
 from llamaindex_kserve._messages import TEXT_ONLY, Media, refuse_media, to_wire, without_extras
 from llamaindex_kserve._requests import Parts, given, sort_arguments
@@ -48,7 +48,7 @@ class _Asked:
     exchange: Any = None  # what streams the answer; None for a whole one
 
 
-class KServeLLM(ConnectionMixin, StructuredOutputMixin):
+class KServeLLM(TokenCounting, StructuredOutputMixin):
     """Chats and completes with any runtime; use the class of your runtime.
 
     With `is_chat_model` the runtime is sent conversations, and a completion is a conversation of one user
@@ -330,48 +330,6 @@ class KServeLLM(ConnectionMixin, StructuredOutputMixin):
 
     # -- tokens -------------------------------------------------------------------------------------------
 
-    def tokenize(self, text: str) -> list[int]:
-        """The text's tokens as the served model sees them; one request.
-
-        Fits where LlamaIndex wants a tokenizer: `Settings.tokenizer = llm.tokenize`.
-
-        Raises:
-            UnsupportedParameterError: If the runtime cannot tell.
-            KServeError: If the endpoint cannot be reached or refuses.
-        """
-        return _ids(self.client.run(self._tokenization(text)))
-
-    async def atokenize(self, text: str) -> list[int]:
-        """Like `tokenize`.
-
-        Raises:
-            UnsupportedParameterError: If the runtime cannot tell.
-            KServeError: If the endpoint cannot be reached or refuses.
-        """
-        return _ids(await self.client.arun(self._tokenization(text)))
-
-    def count_tokens(self, content: str | Sequence[ChatMessage], **kwargs: Any) -> int:
-        """How many tokens a text or a conversation takes, the chat template's own included.
-
-        Args:
-            content: The text or the messages.
-            **kwargs: Arguments a call would get, `tools` among them: tools take tokens too.
-
-        Raises:
-            UnsupportedParameterError: If the runtime cannot tell.
-            KServeError: If the endpoint cannot be reached or refuses.
-        """
-        return self.client.run(self._tokenization(content, kwargs)).count
-
-    async def acount_tokens(self, content: str | Sequence[ChatMessage], **kwargs: Any) -> int:
-        """Like `count_tokens`.
-
-        Raises:
-            UnsupportedParameterError: If the runtime cannot tell.
-            KServeError: If the endpoint cannot be reached or refuses.
-        """
-        return (await self.client.arun(self._tokenization(content, kwargs))).count
-
     def _tokenization(
         self, content: str | Sequence[ChatMessage], kwargs: Mapping[str, Any] | None = None
     ) -> "Exchange[Tokenization]":
@@ -395,7 +353,3 @@ def _usual_length(info: ModelInfo | None) -> int:
     """Tokens to make room for where the user has set no limit: the framework's default, or what the server allows."""
     allowed = info.extra.get("max_new_tokens") if info is not None else None
     return min(DEFAULT_NUM_OUTPUTS, allowed) if allowed else DEFAULT_NUM_OUTPUTS
-
-
-def _ids(tokens: Tokenization) -> list[int]:
-    return tokens.token_ids or list(range(tokens.count))
