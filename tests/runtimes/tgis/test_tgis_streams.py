@@ -21,20 +21,38 @@ def stopped_early(servers):
     return lambda: 0 < watch.tokens() < ENDLESS["max_tokens"]
 
 
-def test_closing_a_stream(plain, stopped_early):
-    stream = plain.stream(plain.runtime.stream_generate(ENDLESSLY))
-    for _, piece in zip(range(5), stream, strict=False):
-        assert piece.finish_reason is None
-    stream.close()
-    assert stopped_early()
+ATTEMPTS = 4
+"""A server that gets no processor time hears of a closed stream when the answer is complete: then once more. Were the
+stream not closed, no attempt would show anything else."""
 
 
-async def test_closing_an_async_stream(plain, stopped_early):
-    async with aclosing(plain.astream(plain.runtime.stream_generate(ENDLESSLY))) as stream:
-        async for piece in stream:
-            if piece.text:
-                break
-    assert await asyncio.to_thread(stopped_early)
+def stopped(watch):
+    return 0 < watch.tokens() < ENDLESS["max_tokens"]
+
+
+def test_closing_a_stream(plain, servers):
+    def close_early():
+        watch = Watch(servers["plain"]["http"])
+        stream = plain.stream(plain.runtime.stream_generate(ENDLESSLY))
+        for _, piece in zip(range(5), stream, strict=False):
+            assert piece.finish_reason is None
+        stream.close()
+        return stopped(watch)
+
+    assert any(close_early() for _ in range(ATTEMPTS))
+
+
+async def test_closing_an_async_stream(plain, servers):
+    for _ in range(ATTEMPTS):
+        watch = await asyncio.to_thread(Watch, servers["plain"]["http"])
+        async with aclosing(plain.astream(plain.runtime.stream_generate(ENDLESSLY))) as stream:
+            async for piece in stream:
+                if piece.text:
+                    break
+        early = await asyncio.to_thread(stopped, watch)
+        if early:
+            break
+    assert early
     await plain.aclose()
 
 
