@@ -14,20 +14,20 @@ from kserve_core.errors import EndpointTimeoutError
 ENDLESSLY = ask("Say hello.", params=ENDLESS)
 
 
+def stopped(watch):
+    return 0 < watch.tokens() < ENDLESS["max_tokens"]
+
+
 @pytest.fixture
 def stopped_early(servers):
     """Whether the engine has stopped before the answer was complete."""
     watch = Watch(servers["plain"]["http"])
-    return lambda: 0 < watch.tokens() < ENDLESS["max_tokens"]
+    return lambda: stopped(watch)
 
 
 ATTEMPTS = 4
 """A server that gets no processor time hears of a closed stream when the answer is complete: then once more. Were the
 stream not closed, no attempt would show anything else."""
-
-
-def stopped(watch):
-    return 0 < watch.tokens() < ENDLESS["max_tokens"]
 
 
 def test_closing_a_stream(plain, servers):
@@ -69,7 +69,7 @@ async def stopped_by_cancelling(servers, work, begun):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        if 0 < await asyncio.to_thread(watch.tokens) < ENDLESS["max_tokens"]:
+        if await asyncio.to_thread(stopped, watch):
             return True
     return False
 
